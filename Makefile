@@ -1,0 +1,49 @@
+# Each target creates .venv by itself; a second call finds it ready.
+# DATASET=cifar10 (or digits, cifar10-mat) chooses the data; by default CIFAR-10 if it is here.
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
+NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
+
+.PHONY: run test test-cifar10 data notebooks exercises bench lint clean
+
+run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
+	$(RUN) -m grh_helpers run
+
+test: $(READY)           ## unit tests, then every notebook on the digits
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	GRH_DATASET=digits $(BIN)/python -m pytest -q
+	GRH_DATASET=digits $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
+
+test-cifar10: $(READY)   ## every stored output and recorded figure, on the real CIFAR-10
+	GRH_DATASET=cifar10 $(BIN)/python -m grh_helpers run --check --output output/check
+	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 $(NOTEBOOKS)
+
+data: $(READY)           ## download CIFAR-10 (170 MB), verify it, compute GIST, cache both
+	$(BIN)/python -m grh_helpers data
+
+notebooks: $(READY)      ## run the notebooks again, in place
+	$(RUN) notebooks/_build.py run
+
+exercises: $(READY)      ## write the blank exercises from their solutions
+	$(BIN)/python notebooks/_build.py exercises
+
+bench: $(READY)          ## speed beside FAISS and the naive loops
+	$(BIN)/python -m pip install -q -r benchmarks/requirements.txt
+	$(RUN) -m benchmarks
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) output
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, but %s is %d.%d; call make with PYTHON=python3.12, say." % (sys.executable, v[0], v[1]))'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -r requirements.txt
+	@touch $@
