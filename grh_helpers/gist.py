@@ -1,0 +1,221 @@
+"""The GIST descriptor: the rough layout of a picture in 512 numbers.
+
+A picture is reduced to its local contrasts, passed through a bank of Gabor filters (4 scales x
+8 orientations), and the strength of each response is averaged over the cells of a 4 x 4 grid.
+
+References
+----------
+A. Oliva and A. Torralba, "Modeling the shape of the scene: a holistic representation of the
+spatial envelope", International Journal of Computer Vision 42(3), 2001,
+doi:10.1023/A:1011139631724.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import fft
+from tqdm import tqdm
+
+__all__ = ["GIST_PARAMETERS", "contrast_normalise", "gabor_bank", "gist"]
+
+#: Everything that the numbers depend on. The name of the feature cache is a hash of it: whoever
+#: changes what `gist` computes without changing a parameter must raise the version.
+GIST_PARAMETERS = {
+    "version": 1,
+    "scales": 4,
+    "orientations": 8,
+    "grid": 4,
+    "padding": 8,  # pixels mirrored at each border, so that filters do not see the opposite one
+    "prefilter_cycles": 4.0,  # contrasts coarser than this many cycles an image are removed
+    "contrast_floor": 0.2,  # keeps the noise of flat areas from being blown up
+    "finest_frequency": 0.3,  # centre of the finest filters, cycles a pixel
+    "scale_ratio": 1.85,  # between the centres of neighbouring scales
+    "radial_sharpness": 3.5,
+    "angular_sharpness": 2 * np.pi,
+}
+
+# Pixels a block, four images of 32 x 32 with their margins. Their 128 complex responses take 5 MB,
+# about what stays in a processor's cache; larger blocks are slower.
+_BLOCK_PIXELS = 4 * 48 * 48
+
+
+def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
+    """Describe each image by the mean response of 32 Gabor filters in 16 cells.
+
+    Parameters
+    ----------
+    images : array of shape (n, rows, columns) or (n, rows, columns, channels)
+        Intensities from 0 to 255, integers or floats; channels are averaged to grey. Both sides
+        must be multiples of 4.
+    n_jobs : int
+        Number of threads; -1 means one a core. The result does not depend on it.
+    progress : bool
+        Show a progress bar, on terminals only.
+
+    Returns
+    -------
+    array of shape (n, 512), float64
+        All entries are >= 0. The feature of filter f (scale * 8 + orientation, finest scale
+        first) in the grid's cell (row, column) has the index ``f * 16 + row * 4 + column``. An
+        image's features are the same bits whatever other images it is computed with.
+
+    Raises
+    ------
+    ValueError
+        If the array's shape or its values cannot be those of images.
+
+    References
+    ----------
+    Oliva and Torralba (2001), doi:10.1023/A:1011139631724.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stripes = np.tile([0, 0, 255, 255], (1, 32, 8))
+    >>> features = gist(stripes)
+    >>> features.shape
+    (1, 512)
+    >>> strength = features.reshape(4, 8, 16).mean(2)  # scale, orientation
+    >>> [int(i) for i in np.unravel_index(strength.argmax(), strength.shape)]
+    [0, 0]
+    """
+    images = _checked(images)
+    if n_jobs == -1:
+        n_jobs = os.cpu_count() or 1
+    if n_jobs < 1:
+        raise ValueError(f"n_jobs must be at least 1, or -1 for one thread a core; got {n_jobs}")
+    grid, padding = GIST_PARAMETERS["grid"], GIST_PARAMETERS["padding"]
+    n, rows, columns = images.shape[:3]
+    filters = gabor_bank((rows + 2 * padding, columns + 2 * padding))
+    features = np.empty((n, len(filters) * grid * grid))
+    step = max(1, _BLOCK_PIXELS // filters[0].size)
+
+    def describe(start: int) -> int:
+        block = images[start : start + step]
+        spectrum = fft.fft2(_normalised(block))[:, None] * filters
+        # The inverse transform in two steps: the second can leave out the margin's rows.
+        response = fft.ifft(spectrum, axis=-2)[..., padding : padding + rows, :]
+        response = fft.ifft(response, axis=-1)[..., padding : padding + columns]
+        # Twice as fast as np.abs, which guards against overflow that cannot happen here.
+        magnitude = np.sqrt(response.real**2 + response.imag**2)
+        cells = magnitude.reshape(-1, len(filters), grid, rows // grid, grid, columns // grid)
+        features[start : start + step] = cells.mean(axis=(3, 5)).reshape(len(block), -1)
+        return len(block)
+
+    pool = ThreadPoolExecutor(n_jobs)
+    try:
+        with tqdm(total=n, unit="image", desc="GIST", disable=None if progress else True) as bar:
+            for done in pool.map(describe, range(0, n, step)):
+                bar.update(done)
+    finally:
+        # After Ctrl-C only the blocks in work are finished, not the thousands that wait.
+        pool.shutdown(cancel_futures=True)
+    return features
+
+
+def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
+    """Transfer functions of the 32 Gabor filters, sampled at the frequencies of an FFT.
+
+    Parameters
+    ----------
+    size : int or pair of int
+        Side or (rows, columns) of the pictures to filter, padding included.
+
+    Returns
+    -------
+    array of shape (32, rows, columns), float64
+        Values from 0 to 1, scale by scale from fine to coarse, 8 orientations each. Frequency zero
+        is at [0, 0]: ``np.fft.fftshift(bank, axes=(1, 2))`` moves it to the middle for drawing.
+        Filters are one-sided, so responses are complex.
+
+    Notes
+    -----
+    A filter is a bell in polar coordinates of the frequency plane, around frequency f0 and angle
+    a0: exp(-3.5 (f / f0 - 1)^2 - 2 pi (a - a0)^2), with f0 = 0.3 / 1.85^scale cycles a pixel and
+    a0 = -pi orientation / 8.
+
+    Examples
+    --------
+    >>> gabor_bank(48).shape
+    (32, 48, 48)
+    """
+    p = GIST_PARAMETERS
+    rows, columns = (size, size) if isinstance(size, int | np.integer) else size
+    fy, fx = np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns), indexing="ij")
+    frequency, angle = np.hypot(fx, fy), np.arctan2(fy, fx)
+    centre = p["finest_frequency"] / p["scale_ratio"] ** np.arange(p["scales"])
+    radial = p["radial_sharpness"] * (frequency / centre[:, None, None] - 1) ** 2
+    turned = angle + np.pi / p["orientations"] * np.arange(p["orientations"])[:, None, None]
+    turned = (turned + np.pi) % (2 * np.pi) - np.pi
+    angular = p["angular_sharpness"] * turned**2
+    return np.exp(-radial[:, None] - angular[None]).reshape(-1, rows, columns)
+
+
+def contrast_normalise(images: ArrayLike) -> np.ndarray:
+    """Remove coarse shading and even out contrasts: the first step of `gist`, for drawing.
+
+    Parameters
+    ----------
+    images : array of shape (n, rows, columns) or (n, rows, columns, channels)
+        As for `gist`.
+
+    Returns
+    -------
+    array of shape (n, rows, columns), float64
+        The logarithm of grey, low frequencies removed, divided by the local standard deviation:
+        flat areas are near 0, edges near +-1 whatever the light was.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flat = np.full((1, 32, 32), 200)
+    >>> bool(np.allclose(contrast_normalise(flat), 0))
+    True
+    """
+    images = _checked(images)
+    p, (rows, columns) = GIST_PARAMETERS["padding"], images.shape[1:3]
+    result = np.empty(images.shape[:3])
+    for start in range(0, len(images), 256):  # blocks, so that the spectra stay small
+        block = _normalised(images[start : start + 256])
+        result[start : start + 256] = block[:, p : p + rows, p : p + columns]
+    return result
+
+
+def _normalised(images: np.ndarray) -> np.ndarray:
+    """Contrast-normalised grey images, still with their mirrored margins."""
+    padding = GIST_PARAMETERS["padding"]
+    rows, columns = images.shape[1:3]
+    grey = images.mean(-1, dtype=np.float64) if images.ndim == 4 else images.astype(np.float64)
+    margin = ((0, 0), (padding, padding), (padding, padding))
+    grey = np.pad(np.log1p(grey), margin, mode="symmetric")
+    # A Gaussian that lets half of the amplitude pass at the given number of cycles an image.
+    fy = np.fft.fftfreq(grey.shape[1])[:, None] * rows
+    fx = np.fft.fftfreq(grey.shape[2]) * columns
+    low_pass = 0.5 ** ((fy**2 + fx**2) / GIST_PARAMETERS["prefilter_cycles"] ** 2)
+    detail = grey - fft.ifft2(fft.fft2(grey) * low_pass).real
+    variance = np.abs(fft.ifft2(fft.fft2(detail**2) * low_pass).real)
+    return detail / (GIST_PARAMETERS["contrast_floor"] + np.sqrt(variance))
+
+
+def _checked(images: ArrayLike) -> np.ndarray:
+    """Images as an array, or a sentence on why they are none."""
+    images = np.asarray(images)
+    grid = GIST_PARAMETERS["grid"]
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            "images must have the shape (n, rows, columns) or (n, rows, columns, channels), "
+            f"got {images.shape}; a single image needs image[None]"
+        )
+    if 0 in images.shape[1:] or images.shape[1] % grid or images.shape[2] % grid:
+        raise ValueError(
+            f"the sides of the images must be multiples of {grid}, got {images.shape[1]} x "
+            f"{images.shape[2]} pixels; crop or pad them first"
+        )
+    if images.dtype.kind not in "uif":
+        raise ValueError(f"images must hold numbers from 0 to 255, got dtype {images.dtype}")
+    # Unsigned integers cannot be wrong; looking at them would read a memory-mapped file twice.
+    if images.dtype.kind != "u" and not (images.min(initial=0) >= 0 and np.isfinite(images).all()):
+        raise ValueError("images must not contain negative, NaN or infinite intensities")
+    return images
