@@ -1,0 +1,35 @@
+"""Learning to hash, hands on: the functions that more than one notebook of the series needs."""
+
+from grh_helpers.checkpoints import checkpoint
+from grh_helpers.datasets import Dataset, Split, load_dataset
+from grh_helpers.evaluation import (
+    average_precision,
+    bootstrap_ci,
+    mean_average_precision,
+    precision_at_k,
+    precision_recall_curve,
+    radius_sweep,
+)
+from grh_helpers.gist import gist
+from grh_helpers.hashing import GRH, LSH, make_learner
+from grh_helpers.search import HammingIndex, pack_bits, unpack_bits
+
+__all__ = [
+    "GRH",
+    "LSH",
+    "Dataset",
+    "HammingIndex",
+    "Split",
+    "average_precision",
+    "bootstrap_ci",
+    "checkpoint",
+    "gist",
+    "load_dataset",
+    "make_learner",
+    "mean_average_precision",
+    "pack_bits",
+    "precision_at_k",
+    "precision_recall_curve",
+    "radius_sweep",
+    "unpack_bits",
+]

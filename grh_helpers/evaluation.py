@@ -1,0 +1,400 @@
+"""Measures of retrieval: precision by Hamming radius, tie-aware rankings, intervals.
+
+Two rules hold throughout, and every result carries them in ``frame.attrs["protocol"]``.
+Empty rule: a query without any candidate scores 0; the same mean over the other queries, and
+their share, stand beside it. Tie rule: items at the same Hamming distance are in random order,
+and a measure is its expected value over all those orders (McSherry and Najork 2008), never its
+value for the order in which the database happens to be stored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.utils import check_random_state
+
+from grh_helpers.datasets import Split
+from grh_helpers.search import HammingIndex, pack_bits, rerank
+
+__all__ = [
+    "average_precision",
+    "bootstrap_ci",
+    "mean_average_precision",
+    "precision_at_k",
+    "precision_recall_curve",
+    "radius_sweep",
+]
+
+_DENSE_SHARE = 0.03  # above this share of all pairs one matrix product beats gathering rows
+
+
+def radius_sweep(
+    query_codes,
+    database_codes,
+    split: Split,
+    radii: Iterable[int] = range(11),
+    k: int = 10,
+    *,
+    per_query: bool = False,
+) -> pd.DataFrame:
+    """Measure multi-probe search with exact re-ranking at several Hamming radii.
+
+    At each radius, the items within that distance of a query are its candidates; the `k` with
+    the highest cosine are retrieved, and precision is the number of them with the query's
+    label, over `k` even when there are fewer candidates.
+
+    Parameters
+    ----------
+    query_codes : array-like of bool, shape (n_queries, n_bits)
+        Codes of ``split.queries``.
+    database_codes : array-like of bool, shape (n_database, n_bits)
+        Codes of ``split.database``.
+    split : Split
+        Vectors and labels of queries and database.
+    radii : iterable of int, default=range(11)
+        Hamming radii, in bits.
+    k : int, default=10
+        Number of items retrieved.
+    per_query : bool, default=False
+        One row a radius and query instead of one a radius, for intervals and tests.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``radius``, ``precision`` (empty queries count 0), ``precision_nonempty`` (mean
+        over queries with a candidate, NaN if there is none), ``nonempty`` (their share),
+        ``candidates`` (mean number a query) and ``seconds`` (a query, at this radius alone:
+        probing, similarities and selection; where one matrix product serves several radii,
+        each is charged all of it). With `per_query`: ``radius``, ``query``, ``precision``,
+        ``candidates``.
+
+    Raises
+    ------
+    ValueError
+        If codes, vectors and labels do not agree in number, or `radii` or `k` is invalid.
+    """
+    query_codes, database_codes = np.asarray(query_codes), np.asarray(database_codes)
+    _check_lengths("query_codes", query_codes, "split.queries", split.queries)
+    _check_lengths("database_codes", database_codes, "split.database", split.database)
+    index = HammingIndex(database_codes, vectors=split.database)
+    n_queries, similarities, product_seconds = len(query_codes), None, 0.0
+    if n_queries == 0:
+        raise ValueError("There are no queries; pass at least one.")
+    rows = []
+    for radius in radii:
+        start = time.perf_counter()
+        indptr, ids = index.radius_search(query_codes, radius)
+        charged = 0.0
+        if len(ids) > _DENSE_SHARE * n_queries * len(index):
+            if similarities is None:
+                clock = time.perf_counter()
+                similarities = _cosines(split.queries, split.database)
+                product_seconds = time.perf_counter() - clock
+            else:
+                charged = product_seconds
+            best, _ = rerank(indptr, ids, split.queries, split.database, k=k,
+                             similarities=similarities)  # fmt: skip
+        else:
+            best, _ = rerank(indptr, ids, split.queries, split.database, index._norms, k)
+        seconds = time.perf_counter() - start + charged
+        relevant = split.database_labels[best] == np.asarray(split.query_labels)[:, None]
+        precision = (relevant & (best >= 0)).sum(axis=1) / k
+        rows.append((radius, precision, np.diff(indptr), seconds / n_queries))
+    if per_query:
+        frame = pd.DataFrame(
+            {
+                "radius": np.repeat([row[0] for row in rows], n_queries),
+                "query": np.tile(np.arange(n_queries), len(rows)),
+                "precision": np.concatenate([row[1] for row in rows]),
+                "candidates": np.concatenate([row[2] for row in rows]),
+            }
+        )
+    else:
+        frame = pd.DataFrame([_summary(*row) for row in rows])
+    frame.attrs["protocol"] = _protocol(
+        query_codes, database_codes, n_train=len(split.train), k=k,
+        metric=f"precision@{k} after exact cosine re-ranking of the candidates",
+    )  # fmt: skip
+    return frame
+
+
+def _summary(radius, precision, candidates, seconds) -> dict:
+    found = candidates > 0
+    return {
+        "radius": radius,
+        "precision": precision.mean(),
+        "precision_nonempty": precision[found].mean() if found.any() else np.nan,
+        "nonempty": found.mean(),
+        "candidates": candidates.mean(),
+        "seconds": seconds,
+    }
+
+
+def _cosines(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
+    lengths = np.sqrt(np.einsum("ij,ij->i", database, database))
+    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    similarities = unit @ database.T
+    similarities /= lengths
+    return similarities
+
+
+def _protocol(query_codes, database_codes, **details) -> dict:
+    return {
+        "n_queries": len(query_codes),
+        "n_database": len(database_codes),
+        "n_bits": query_codes.shape[1],
+        "tie_rule": "expected value over random orders of equal Hamming distances",
+        "empty_rule": "a query without candidates scores 0",
+        **details,
+    }
+
+
+def _check_lengths(name: str, values, other: str, others) -> None:
+    if len(values) != len(others):
+        raise ValueError(
+            f"{name} has {len(values)} rows but {other} has {len(others)}; they must agree."
+        )
+
+
+def _by_distance(query_codes, database_codes, query_labels, database_labels):
+    """Count, for every query and Hamming distance, the items and the relevant items.
+
+    A ranking by Hamming distance is known, up to ties, by these two counts alone, so nothing is
+    sorted. Returns two int64 arrays of shape (n_queries, n_bits + 1).
+    """
+    query_codes, database_codes = np.asarray(query_codes), np.asarray(database_codes)
+    query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
+    _check_lengths("query_codes", query_codes, "query_labels", query_labels)
+    _check_lengths("database_codes", database_codes, "database_labels", database_labels)
+    if len(database_codes) == 0:
+        raise ValueError("The database is empty; pass at least one code.")
+    n_bits = database_codes.shape[1]
+    if query_codes.ndim != 2 or query_codes.shape[1] != n_bits:
+        raise ValueError(
+            f"The queries have shape {query_codes.shape} but the database has {n_bits} bits; "
+            "encode both with the same hash functions."
+        )
+    # With the database sorted by label, the relevant items of a query are one slice.
+    order = np.argsort(database_labels, kind="stable")
+    labels = database_labels[order]
+    first = np.searchsorted(labels, query_labels, side="left")
+    last = np.searchsorted(labels, query_labels, side="right")
+    items = pack_bits(database_codes)[order].reshape(len(order), -1)
+    queries = pack_bits(query_codes).reshape(len(query_codes), -1)
+    everything = np.zeros((len(queries), n_bits + 1), dtype=np.int64)
+    relevant = np.zeros_like(everything)
+    for i, query in enumerate(queries):
+        distances = np.bitwise_count(items[:, 0] ^ query[0])
+        if len(query) > 1:  # codes of more than 64 bits
+            distances = np.bitwise_count(items ^ query).sum(axis=1)
+        everything[i] = np.bincount(distances, minlength=n_bits + 1)
+        relevant[i] = np.bincount(distances[first[i] : last[i]], minlength=n_bits + 1)
+    return everything, relevant
+
+
+def average_precision(query_codes, database_codes, query_labels, database_labels) -> np.ndarray:
+    """Average precision of each query's Hamming ranking, in expectation over ties.
+
+    Parameters
+    ----------
+    query_codes : array-like of bool, shape (n_queries, n_bits)
+    database_codes : array-like of bool, shape (n_database, n_bits)
+    query_labels : array-like of shape (n_queries,)
+    database_labels : array-like of shape (n_database,)
+        An item is relevant to a query if their labels are equal.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_queries,)
+        Values in [0, 1]; NaN for a query that has no relevant item.
+
+    Raises
+    ------
+    ValueError
+        If lengths or widths disagree, or the database is empty.
+
+    References
+    ----------
+    F. McSherry and M. Najork, "Computing information retrieval performance measures efficiently
+    in the presence of tied scores", ECIR 2008, doi:10.1007/978-3-540-78646-7_38.
+
+    Examples
+    --------
+    Both items tie; the relevant one comes first or second, so AP is (1 + 1/2) / 2.
+
+    >>> average_precision([[True]], [[True], [True]], [1], [1, 0]).tolist()
+    [0.75]
+    """
+    n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
+    before, relevant_before = np.cumsum(n, axis=1) - n, np.cumsum(r, axis=1) - r
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, n[:1].sum() + 1))])
+    # A group of n tied items, r of them relevant, follows N items with R relevant. Its i-th place
+    # holds a relevant item with probability r/n, and then R + 1 + (i - 1)(r - 1)/(n - 1) of the
+    # N + i items so far are relevant, in expectation. The sums of 1/(N + i) and (i - 1)/(N + i)
+    # are differences of harmonic numbers.
+    inverse_ranks = harmonic[before + n] - harmonic[before]
+    others = (r - 1) / np.maximum(n - 1, 1)
+    precisions = (relevant_before + 1) * inverse_ranks + others * (n - (before + 1) * inverse_ranks)
+    total = r.sum(axis=1)
+    sums = (r / np.maximum(n, 1) * precisions).sum(axis=1)
+    return np.divide(sums, total, out=np.full(len(n), np.nan), where=total > 0)
+
+
+def mean_average_precision(
+    query_codes, database_codes, query_labels, database_labels
+) -> float:  # fmt: skip
+    """Mean of `average_precision` over the queries that have a relevant item.
+
+    Parameters
+    ----------
+    query_codes, database_codes, query_labels, database_labels
+        As for `average_precision`.
+
+    Returns
+    -------
+    float
+        A value in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As `average_precision`, and if no query has a relevant item.
+    """
+    values = average_precision(query_codes, database_codes, query_labels, database_labels)
+    if np.isnan(values).all():
+        raise ValueError("No query has a relevant item: no label of theirs is in the database.")
+    return float(np.nanmean(values))
+
+
+def precision_at_k(
+    query_codes, database_codes, query_labels, database_labels, k: int = 10
+) -> np.ndarray:
+    """Precision of the first `k` items of each Hamming ranking, in expectation over ties.
+
+    Parameters
+    ----------
+    query_codes, database_codes, query_labels, database_labels
+        As for `average_precision`.
+    k : int, default=10
+        Length of the list; fewer than `k` items in the database still divide by `k`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_queries,)
+        Values in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As `average_precision`, and if `k` < 1.
+
+    Examples
+    --------
+    One of two tied items is relevant, so the first place is right half of the time.
+
+    >>> precision_at_k([[True]], [[True], [True]], [1], [1, 0], k=1).tolist()
+    [0.5]
+    """
+    if k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, but it is {k!r}.")
+    n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
+    taken = np.clip(k - (np.cumsum(n, axis=1) - n), 0, n)  # how many of each group fit in
+    return (taken * (r / np.maximum(n, 1))).sum(axis=1) / k
+
+
+def precision_recall_curve(
+    query_codes, database_codes, query_labels, database_labels
+) -> pd.DataFrame:
+    """Precision and recall of the Hamming ball at every radius, averaged over queries.
+
+    Parameters
+    ----------
+    query_codes, database_codes, query_labels, database_labels
+        As for `average_precision`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``radius`` (0 to n_bits), ``recall``, ``precision`` (an empty ball counts 0),
+        ``precision_nonempty`` (mean over the non-empty balls, NaN if there is none) and
+        ``nonempty`` (their share).
+
+    Raises
+    ------
+    ValueError
+        As `average_precision`, and if a query has no relevant item.
+    """
+    n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
+    n, r = np.cumsum(n, axis=1), np.cumsum(r, axis=1)
+    if (r[:, -1] == 0).any():
+        raise ValueError(
+            f"Query {np.flatnonzero(r[:, -1] == 0)[0]} has no relevant item in the database, "
+            "so its recall is undefined; leave it out."
+        )
+    precision, found = r / np.maximum(n, 1), n > 0
+    counts = found.sum(axis=0)
+    frame = pd.DataFrame(
+        {
+            "radius": np.arange(n.shape[1]),
+            "recall": (r / r[:, -1:]).mean(axis=0),
+            "precision": precision.mean(axis=0),
+            "precision_nonempty": np.where(
+                counts > 0, precision.sum(axis=0) / np.maximum(counts, 1), np.nan
+            ),
+            "nonempty": found.mean(axis=0),
+        }
+    )
+    frame.attrs["protocol"] = _protocol(
+        np.asarray(query_codes), np.asarray(database_codes), metric="Hamming ball"
+    )
+    return frame
+
+
+def bootstrap_ci(
+    values, level: float = 0.95, n_resamples: int = 2000, random_state=0
+) -> tuple[float, float, float]:
+    """Mean of a sample with a percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : array-like of float, shape (n,)
+        One value a query, say.
+    level : float, default=0.95
+        Confidence level, between 0 and 1.
+    n_resamples : int, default=2000
+        Number of resamples.
+    random_state : int or RandomState, default=0
+        Seed of the resamples.
+
+    Returns
+    -------
+    mean, low, high : float
+        The mean and the ends of its interval.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values, or some are not finite, or `level` is not in (0, 1).
+
+    References
+    ----------
+    B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979,
+    doi:10.1214/aos/1176344552.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            "A bootstrap needs a list of at least two finite values, "
+            f"but it got an array of shape {values.shape}."
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, but it is {level!r}.")
+    interval = stats.bootstrap(
+        (values,), np.mean, n_resamples=n_resamples, confidence_level=level,
+        method="percentile", vectorized=True, rng=check_random_state(random_state),
+    ).confidence_interval  # fmt: skip
+    return float(values.mean()), float(interval.low), float(interval.high)

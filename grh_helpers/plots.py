@@ -1,0 +1,264 @@
+"""Every figure that the series draws more than once; each takes tidy frames and returns its axes.
+
+Colours come from the Okabe-Ito palette, which survives colour blindness, and each method has a
+marker of its own, so that the figures can be read in grey print too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = [
+    "plot_equal_cost",
+    "plot_precision",
+    "plot_precision_recall",
+    "plot_time",
+    "show",
+    "show_images",
+    "use_style",
+]
+
+_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+
+
+def use_style() -> None:
+    """Set the fonts, sizes and colours of all figures of the series, once a notebook."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 4.2),
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": plt.cycler(color=_COLOURS, marker=_MARKERS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "font.size": 11,
+            "legend.frameon": False,
+            "lines.markersize": 6,
+        }
+    )
+
+
+def _curves(frame: pd.DataFrame, x: str, y: str, ax: Axes | None, methods=None) -> Axes:
+    """Draw one line a method, the mean over draws, with the range of the draws behind it."""
+    missing = {x, y} - set(frame.columns)
+    if missing:
+        raise ValueError(f"The frame has no column {', '.join(sorted(missing))} to plot.")
+    ax = plt.subplots()[1] if ax is None else ax
+    if "method" not in frame:
+        frame = frame.assign(method=y.replace("_", " "))
+    # A method keeps its colour and marker when only some of the methods are drawn.
+    for i, method in enumerate(frame["method"].unique()):
+        if methods is not None and method not in methods:
+            continue
+        rows = frame[frame["method"] == method].groupby("radius")
+        style = {"color": _COLOURS[i % 7], "marker": _MARKERS[i % 7]}
+        ax.plot(rows[x].mean(), rows[y].mean(), label=method, **style)
+        if rows.size().max() > 1 and x == "radius":
+            low, high = rows[y].min(), rows[y].max()
+            ax.fill_between(low.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if x == "radius":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("Hamming radius (bits)")
+    ax.legend()
+    return ax
+
+
+def plot_precision(
+    frame: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    column: str = "precision",
+    exact: float | None = None,
+    methods: Sequence[str] | None = None,
+) -> Axes:
+    """Precision by Hamming radius.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of `radius_sweep`; a column ``method`` draws one line each, several rows for a
+        method and radius (draws of the hyperplanes) become their mean and a band of their range.
+    ax : Axes, optional
+        Where to draw; by default a new figure.
+    column : {"precision", "precision_nonempty"}
+        Whether an empty query counts 0 or is left out.
+    exact : float, optional
+        Precision of the exact search over everything, drawn as a dashed line.
+    methods : sequence of str, optional
+        Draw only these methods, in their usual colours.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If the frame lacks a column.
+    """
+    ax = _curves(frame, "radius", column, ax, methods)
+    if exact is not None:
+        ax.axhline(exact, color="0.35", linestyle="--", marker="", label="exact cosine search")
+        ax.legend()
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("precision@10" + ("" if column == "precision" else ", non-empty queries"))
+    return ax
+
+
+def plot_time(
+    frame: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None
+) -> Axes:
+    """Time a query by Hamming radius, on a logarithmic axis.
+
+    Parameters
+    ----------
+    frame, ax, methods
+        As for `plot_precision`.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If the frame lacks a column.
+    """
+    milliseconds = frame.assign(milliseconds=frame["seconds"] * 1000)
+    ax = _curves(milliseconds, "radius", "milliseconds", ax, methods)
+    ax.set_yscale("log")
+    ax.set_ylabel("time a query (ms)")
+    return ax
+
+
+def plot_equal_cost(
+    frame: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None
+) -> Axes:
+    """Precision against the number of candidates examined: one point a radius.
+
+    Parameters
+    ----------
+    frame, ax, methods
+        As for `plot_precision`.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If the frame lacks a column.
+    """
+    ax = _curves(frame, "candidates", "precision", ax, methods)
+    ax.set_xscale("log")
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("candidates a query (one point a radius)")
+    ax.set_ylabel("precision@10")
+    return ax
+
+
+def plot_precision_recall(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Precision against recall of Hamming balls: one point a radius.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of `precision_recall_curve`, with a column ``method`` for several lines.
+    ax : Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If the frame lacks a column.
+    """
+    ax = _curves(frame, "recall", "precision_nonempty", ax)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("recall (share of the class inside the ball)")
+    ax.set_ylabel("precision of the ball")
+    return ax
+
+
+def show_images(
+    images: np.ndarray,
+    titles: Sequence[str] | None = None,
+    *,
+    hits: Sequence[bool] | None = None,
+    columns: int = 10,
+) -> np.ndarray:
+    """Show pictures in a grid; with `hits`, write hit or miss under each.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
+        Grey or colour pictures.
+    titles : sequence of str, optional
+        One a picture.
+    hits : sequence of bool, optional
+        Whether each retrieved picture is of the query's class.
+    columns : int, default=10
+        Pictures a row.
+
+    Returns
+    -------
+    ndarray of Axes
+        One a cell of the grid.
+
+    Raises
+    ------
+    ValueError
+        If there are no images.
+    """
+    if len(images) == 0:
+        raise ValueError("There are no images to show.")
+    columns = min(columns, len(images))
+    n_rows = -(-len(images) // columns)
+    fig, axes = plt.subplots(
+        n_rows, columns, figsize=(columns, 1.35 * n_rows), squeeze=False
+    )  # fmt: skip
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+        words = [] if titles is None else [titles[i]]
+        if hits is not None:
+            words.append("hit" if hits[i] else "miss")
+        ax.set_title("\n".join(words), fontsize=8)
+    return axes
+
+
+def show(figure: Figure | Axes, alt: str) -> None:
+    """Display a figure in a notebook with a text for readers who cannot see it.
+
+    Parameters
+    ----------
+    figure : Figure or Axes
+        What to show; it is closed afterwards, so that it appears once.
+    alt : str
+        One or two sentences that say what the figure shows.
+    """
+    from IPython.display import display  # only notebooks need it
+
+    figure = figure if isinstance(figure, Figure) else figure.figure
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
