@@ -1,0 +1,114 @@
+"""Run the notebooks in place, and write the blank exercises from their solutions.
+
+python notebooks/_build.py run [--record] [--fresh] [NOTEBOOK ...]
+python notebooks/_build.py exercises
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+FOLDER = Path(__file__).resolve().parent
+CHAPTERS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def tags(cell) -> list[str]:
+    """Tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def write(notebook, path: Path) -> None:
+    """Write a notebook under a temporary name, then rename it; nothing if it is unchanged."""
+    text = nbformat.writes(notebook) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def execute(path: Path, fresh: bool) -> None:
+    """Run one notebook from top to bottom in a clean kernel and store its outputs.
+
+    Stored outputs stay where a cell's code is the same and its output either did not change or
+    is a timing (tag nbval-ignore-output), so that running again leaves no difference behind.
+    Cells tagged cifar-images show photographs that may not be redistributed: on any dataset but
+    the digits their output is not stored.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    stored = {cell.id: (cell.source, cell.get("outputs", [])) for cell in notebook.cells}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        source, before = stored[cell.id]
+        timing = "nbval-ignore-output" in tags(cell) and len(before) == len(cell.outputs)
+        if "cifar-images" in tags(cell):
+            cell.outputs = []
+        elif not fresh and source == cell.source and before and timing:
+            cell.outputs = before
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    write(notebook, path)
+
+
+def blank(solution):
+    """Return a solution notebook without its answers and teacher's notes."""
+    cells = []
+    for cell in solution.cells:
+        if {"solution", "teacher"} & set(tags(cell)):
+            continue
+        cell = nbformat.from_dict(cell)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        else:
+            cell.source = re.sub(r"\bSolutions\b", "Exercises", cell.source, count=1)
+        cells.append(cell)
+    return nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
+
+
+def exercises() -> None:
+    """Write notebooks/exercises/ from notebooks/solutions/."""
+    (FOLDER / "exercises").mkdir(exist_ok=True)
+    for path in SOLUTIONS:
+        write(blank(nbformat.read(path, as_version=4)), FOLDER / "exercises" / path.name)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run notebooks in place")
+    run.add_argument("notebooks", nargs="*", type=Path, help="by default all of them")
+    run.add_argument("--record", action="store_true", help="record the checkpoints' figures")
+    run.add_argument("--fresh", action="store_true", help="replace stored timings too")
+    commands.add_parser("exercises", help="write the blank exercises")
+    options = parser.parse_args()
+    if options.command == "exercises":
+        exercises()
+        return
+    if options.record:
+        os.environ["GRH_RECORD"] = "1"
+    for path in tqdm(options.notebooks or CHAPTERS + SOLUTIONS, disable=None):
+        execute(path.resolve(), options.fresh)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

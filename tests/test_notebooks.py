@@ -1,0 +1,206 @@
+"""The rules that every notebook keeps: structure, execution, pictures, figures in prose."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from grh_helpers.checkpoints import recorded
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+CHAPTERS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
+BLANKS = sorted((FOLDER / "exercises").glob("[0-9]*.ipynb"))
+
+OPENING = ["**What you'll do.**", "**What you'll learn.**", "**What you'll need.**",
+           "**How long it takes.**"]  # fmt: skip
+CLOSING = ["What we saw", "Exercises", "In practice", "Further reading", "Next"]
+
+# A number in prose and the key of the recorded figure it quotes: 0.371<!--=key-->, 72 %<!--=key-->,
+# or, for a figure of the digits, 0.577<!--=digits:key-->.
+TIED = re.compile(r"([−-]?\d[\d,]*(?:\.\d+)?)(\s?%)?\**<!--=(?:(\w+):)?([\w.]+)-->")
+# Text in which numbers are not results: code, formulas, links, other comments.
+NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|<!--.*?-->",
+                       re.S)  # fmt: skip
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def name(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def code_cells(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code"]
+
+
+def prose(notebook):
+    return [c.source for c in notebook.cells if c.cell_type == "markdown"]
+
+
+def wrong_figures(text, figures_of):
+    """Quoted numbers that differ from the recorded ones, one sentence each."""
+    wrong = []
+    for number, percent, dataset, key in TIED.findall(text):
+        figures = figures_of(dataset or "cifar10")
+        if key not in figures:
+            wrong.append(f"{key} is quoted but not recorded")
+            continue
+        decimals = len(number.partition(".")[2])
+        shown = float(number.replace(",", "").replace("−", "-"))
+        value = figures[key]["value"] * (100 if percent else 1)
+        if abs(shown - value) > 0.5 * 10**-decimals * (1 + 1e-6):
+            wrong.append(f"{key} is quoted as {number}{percent} but {value:.6g} is recorded")
+    return wrong
+
+
+def untied_figures(text):
+    """Decimal numbers and percentages in prose that no recorded figure stands behind."""
+    text = TIED.sub("", text)
+    text = NOT_PROSE.sub("", text)
+    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)|(?<![\w.])\d+\s?%", text)
+
+
+@pytest.mark.parametrize("path", CHAPTERS + SOLUTIONS, ids=name)
+class TestEveryNotebook:
+    def test_ran_once_from_top_to_bottom(self, path):
+        counts = [c.execution_count for c in code_cells(read(path)) if c.source.strip()]
+        assert counts == list(range(1, len(counts) + 1))
+
+    def test_no_empty_code_cell(self, path):
+        assert all(c.source.strip() for c in code_cells(read(path)))
+
+    def test_no_error_or_warning_is_stored(self, path):
+        for cell in code_cells(read(path)):
+            for output in cell.outputs:
+                assert output.output_type != "error", cell.source
+                assert output.get("name") != "stderr", output.get("text")
+
+    def test_kernel_is_the_common_one(self, path):
+        assert read(path).metadata.kernelspec.name == "python3"
+
+    def test_cells_are_short(self, path):
+        longest = max(code_cells(read(path)), key=lambda c: len(c.source.splitlines()))
+        assert len(longest.source.splitlines()) <= 27, longest.source
+
+    def test_no_cifar_picture_is_stored(self, path):
+        for cell in code_cells(read(path)):
+            if re.search(r"\bimshow\(|show_images\(|\.images\b", cell.source):
+                assert {"cifar-images", "no-photographs"} & set(tags(cell)), (
+                    "a cell that draws images carries the tag cifar-images, or no-photographs "
+                    f"if it shows none of CIFAR-10's:\n{cell.source}"
+                )
+            if "cifar-images" in tags(cell):
+                assert "nbval-ignore-output" in tags(cell)
+                assert cell.outputs == [], "CIFAR-10 pictures must not be stored"
+
+    def test_pictures_are_png_with_alt_text(self, path):
+        for cell in code_cells(read(path)):
+            for output in cell.outputs:
+                data = output.get("data", {})
+                assert "image/svg+xml" not in data
+                if "image/png" in data:
+                    alt = output.metadata.get("image/png", {}).get("alt", "")
+                    assert len(alt) >= 30, f"no alt text: {cell.source}"
+
+    def test_quoted_figures_are_the_recorded_ones(self, path):
+        assert wrong_figures("\n".join(prose(read(path))), recorded) == []
+
+    def test_no_loose_figure_in_prose(self, path):
+        for text in prose(read(path)):
+            assert untied_figures(text) == [], text
+
+    def test_markdown_pictures_have_alt_text(self, path):
+        assert not re.search(r"!\[\]\(", "\n".join(prose(read(path))))
+
+    def test_no_folder_of_a_machine_is_stored(self, path):
+        assert not re.search(r"/(home|root|work|tmp|Users)/\w", path.read_text(encoding="utf-8"))
+
+    def test_links_to_files_lead_somewhere(self, path):
+        for target in re.findall(r"\]\(([^)#\s]+)\)", "\n".join(prose(read(path)))):
+            if not re.match(r"https?://|mailto:", target):
+                assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=name)
+class TestEveryChapter:
+    def test_opening(self, path):
+        first = read(path).cells[0].source
+        assert re.match(rf"# {int(path.stem[:2])}\. ", first)
+        for part in OPENING:
+            assert part in first, part
+
+    def test_closing(self, path):
+        headings = re.findall(r"^## (.+)$", "\n".join(prose(read(path))), re.M)
+        assert headings[-len(CLOSING) :] == CLOSING
+
+    def test_further_reading_has_dois(self, path):
+        text = "\n".join(prose(read(path)))
+        assert len(re.findall(r"https://doi\.org/10\.", text.split("## Further reading")[1])) >= 2
+
+    def test_at_least_three_figures(self, path):
+        figures = [o for c in code_cells(read(path)) for o in c.outputs
+                   if "image/png" in o.get("data", {})]  # fmt: skip
+        assert len(figures) >= 3
+
+    def test_at_least_five_checkpoints(self, path):
+        found = []
+        for cell in code_cells(read(path)):
+            text = "".join(o.get("text", "") for o in cell.outputs)
+            if re.search(r"^✓ ", text, re.M):
+                assert "nbval-check-output" in tags(cell), cell.source
+                found += re.findall(r"^✓ (\w+)", text, re.M)
+        assert len(found) >= 5
+        assert len(set(found)) == len(found)
+
+    def test_checkpoints_are_recorded_for_both_datasets(self, path):
+        for cell in code_cells(read(path)):
+            for output in cell.outputs:
+                for key in re.findall(r"^✓ (\w+)", output.get("text", ""), re.M):
+                    assert key in recorded("digits"), key
+                    assert key in recorded("cifar10"), key
+
+    def test_has_exercises(self, path):
+        solution = FOLDER / "solutions" / path.name
+        checks = [c for c in read(solution).cells if "check" in tags(c)]
+        assert 2 <= len(checks) <= 4
+        assert f"exercises/{path.name}" in "\n".join(prose(read(path)))
+
+
+def test_blanks_are_generated_from_the_solutions(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import _build
+
+    assert [p.name for p in BLANKS] == [p.name for p in SOLUTIONS]
+    for solution, path in zip(SOLUTIONS, BLANKS, strict=True):
+        expected = nbformat.writes(_build.blank(read(solution))) + "\n"
+        assert path.read_text(encoding="utf-8") == expected, "run: make exercises"
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=name)
+def test_solutions_hold_all_four_parts(path):
+    notebook = read(path)
+    for tag in ("solution", "check", "teacher"):
+        assert any(tag in tags(c) for c in notebook.cells), tag
+
+
+@pytest.mark.parametrize("path", BLANKS, ids=name)
+def test_blank_exercises_stop_at_their_checks_and_say_why(path):
+    notebook = read(path)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", allow_errors=True,
+                   resources={"metadata": {"path": str(path.parent)}}).execute()  # fmt: skip
+    for cell in code_cells(notebook):
+        errors = [o for o in cell.outputs if o.output_type == "error"]
+        if "check" not in tags(cell):
+            assert errors == [], cell.source
+            continue
+        assert [e.ename for e in errors] == ["AssertionError"], cell.source
+        assert len(errors[0].evalue) >= 20, "a check says which property is violated"
