@@ -128,6 +128,10 @@ def map_table(dataset: Dataset, n_bits=_MAP_BITS, seed: int = 0, *, progress: bo
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, but it is {options.seeds}.")
+    if options.max_radius < 0:
+        raise ValueError(f"--max-radius must be at least 0, but it is {options.max_radius}.")
     data = load_dataset(options.dataset, options.data_home)
     split = data.split()
     print(
@@ -161,9 +165,7 @@ def _run(options: argparse.Namespace) -> None:
     _write(folder, sweep, ranking, exact)
     print(f"\nfigures and tables are in {folder}")
     if options.record or options.check:
-        if options.record:
-            os.environ["GRH_RECORD"] = "1"
-        _check(data.name, means, exact, ranking)
+        _check(data.name, means, exact, ranking, record=options.record)
 
 
 def _sweep_text(means: pd.DataFrame) -> str:
@@ -214,7 +216,7 @@ def _draw(folder: Path, sweep: pd.DataFrame, exact: float) -> None:
         plots.plt.close(figure)
 
 
-def _check(dataset: str, means: pd.DataFrame, exact: float, ranking: pd.DataFrame) -> None:
+def _check(dataset, means: pd.DataFrame, exact: float, ranking: pd.DataFrame, record: bool):
     """Compare the run with the recorded one.
 
     Tolerances: one retrieved image more or less for one query is 1/1,200 of a precision@10, and
@@ -224,15 +226,15 @@ def _check(dataset: str, means: pd.DataFrame, exact: float, ranking: pd.DataFram
     """
     for (method, radius), row in means.iterrows():
         key = f"run_{method.lower()}_r{radius}"
-        checkpoint(f"{key}_precision", row["precision"], 0.005, dataset=dataset)
-        checkpoint(f"{key}_nonempty", row["nonempty"], 0.01, dataset=dataset)
+        checkpoint(f"{key}_precision", row["precision"], 0.005, dataset=dataset, record=record)
+        checkpoint(f"{key}_nonempty", row["nonempty"], 0.01, dataset=dataset, record=record)
         candidates = row["candidates"]
         checkpoint(f"{key}_candidates", candidates, round(0.02 * candidates + 0.5, 1),
-                   dataset=dataset)  # fmt: skip
-    checkpoint("run_exact_precision", exact, 0.001, dataset=dataset)
+                   dataset=dataset, record=record)  # fmt: skip
+    checkpoint("run_exact_precision", exact, 0.001, dataset=dataset, record=record)
     for row in ranking.itertuples():
         name = row.method.lower().replace(", ", "_").replace(" ", "_")
-        checkpoint(f"run_map_{name}_{row.n_bits}", row.map, 0.005, dataset=dataset)
+        checkpoint(f"run_map_{name}_{row.n_bits}", row.map, 0.005, dataset=dataset, record=record)
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -278,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--alpha", type=float, default=1.0, help="GRH: weight of the graph, between 0 and 1"
     )
-    run.add_argument("--iterations", type=int, default=2, help="GRH: rounds of steps A and B")
+    run.add_argument("--iterations", type=int, default=1, help="GRH: rounds of steps A and B")
     run.add_argument("--learner", choices=_LEARNERS, default="svm", help="GRH: what learns a bit")
     run.add_argument("--max-radius", type=int, default=10, help="largest Hamming radius, in bits")
     run.add_argument("--seeds", type=int, default=5, help="draws of the hyperplanes to average")

@@ -63,10 +63,17 @@ def recorded(dataset: str) -> dict[str, dict[str, float]]:
         ) from error
 
 
-def checkpoint(name: str, value: float, tolerance: float = 0.0, dataset: str | None = None) -> None:
+def checkpoint(
+    name: str,
+    value: float,
+    tolerance: float = 0.0,
+    dataset: str | None = None,
+    *,
+    record: bool = False,
+) -> None:
     """Print ✓ if a number agrees with the recorded one, and raise if not.
 
-    With the environment variable ``GRH_RECORD=1`` the number is recorded instead.
+    With `record`, or the environment variable ``GRH_RECORD=1``, the number is recorded first.
 
     Parameters
     ----------
@@ -81,6 +88,9 @@ def checkpoint(name: str, value: float, tolerance: float = 0.0, dataset: str | N
         Dataset that the number belongs to; by default the one that `load_dataset` returns
         without a name.
 
+    record : bool, default=False
+        Write the number into the file.
+
     Raises
     ------
     CheckpointError
@@ -94,7 +104,7 @@ def checkpoint(name: str, value: float, tolerance: float = 0.0, dataset: str | N
     value = float(value)
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}, which is not a number that can be compared.")
-    if os.environ.get("GRH_RECORD") == "1":
+    if record or os.environ.get("GRH_RECORD") == "1":
         _record(name, value, tolerance, dataset)
     figures = recorded(dataset)
     if name not in figures:

@@ -84,6 +84,9 @@ def radius_sweep(
     n_queries, similarities, product_seconds = len(query_codes), None, 0.0
     if n_queries == 0:
         raise ValueError("There are no queries; pass at least one.")
+    radii = list(radii)
+    if not radii:
+        raise ValueError("There is nothing to sweep; pass at least one radius.")
     rows = []
     for radius in radii:
         start = time.perf_counter()

@@ -256,8 +256,9 @@ class GRH(_Hasher):
         Weight of the graph in step A, between 0 and 1. A bit whose neighbours' mean is m flips
         only if alpha > 1 / (1 + |m|), so alpha <= 0.5 never changes a bit. The default was
         chosen on a validation part of the training set (`benchmarks/choose_defaults.py`).
-    n_iter : int, default=2
-        Rounds of steps A and B, chosen likewise.
+    n_iter : int, default=1
+        Rounds of steps A and B, chosen likewise: with alpha = 1 a second round makes bits lopsided,
+        which fills buckets but ranks worse.
     learner : scikit-learn classifier or regressor, or None, default=None
         What step B trains. None is the paper's linear SVM (C=1, with intercept), all bits from
         one Gram matrix. A learner that takes several outputs is fitted once for all bits.
@@ -308,7 +309,7 @@ class GRH(_Hasher):
         self,
         n_bits: int = 16,
         alpha: float = 1.0,
-        n_iter: int = 2,
+        n_iter: int = 1,
         learner=None,
         init="lsh",
         regularise: str = "paper",

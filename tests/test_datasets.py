@@ -250,11 +250,6 @@ def script(code, *arguments):
 # Digits and the choice of a data set --------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
 def test_digits(digits):
     from sklearn.datasets import load_digits
 

@@ -1,0 +1,170 @@
+"""Checkpoints: they pass, they fail, they record, and a whole notebook goes red with them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from grh_helpers.checkpoints import CheckpointError, checkpoint, recorded, results_file
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRH_RESULTS", str(tmp_path))
+    monkeypatch.delenv("GRH_RECORD", raising=False)
+    (tmp_path / "digits.json").write_text(
+        json.dumps({"p": {"value": 0.5, "tolerance": 0.01}, "n": {"value": 7, "tolerance": 0}})
+    )
+    return tmp_path
+
+
+def test_agreement_prints_a_tick(results, capsys):
+    checkpoint("p", 0.509, 0.01, "digits")
+    checkpoint("n", 7, dataset="digits")
+    assert capsys.readouterr().out == "✓ p\n✓ n\n"
+
+
+@pytest.mark.parametrize(("name", "value", "tolerance"), [("p", 0.511, 0.01), ("n", 8, 0)])
+def test_disagreement_raises_with_both_numbers(results, name, value, tolerance, capsys):
+    with pytest.raises(CheckpointError) as error:
+        checkpoint(name, value, tolerance, "digits")
+    expected = {"p": "0.5 ", "n": "7 "}[name]
+    assert f"{name} is {value:.6g} but {expected}is recorded for digits" in str(error.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_unknown_figure_raises(results):
+    with pytest.raises(CheckpointError, match="q has no recorded figure for digits"):
+        checkpoint("q", 1, dataset="digits")
+    with pytest.raises(CheckpointError, match="no recorded figure for cifar10"):
+        checkpoint("p", 0.5, dataset="cifar10")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_not_a_number_raises(results, value):
+    with pytest.raises(ValueError, match="not a number that can be compared"):
+        checkpoint("p", value, 0.01, "digits")
+
+
+def test_dataset_is_the_one_of_the_environment(results, monkeypatch, capsys):
+    monkeypatch.setenv("GRH_DATASET", "digits")
+    checkpoint("n", 7)
+    monkeypatch.delenv("GRH_DATASET")
+    monkeypatch.setenv("GRH_DATA_HOME", str(results / "nothing here"))  # so auto means digits
+    checkpoint("n", 7)
+    assert capsys.readouterr().out == "✓ n\n✓ n\n"
+
+
+def test_recording_keeps_what_still_agrees_and_sorts(results, monkeypatch):
+    monkeypatch.setenv("GRH_RECORD", "1")
+    before = results_file("digits").read_text()
+    checkpoint("p", 0.5004, 0.01, "digits")
+    assert results_file("digits").read_text() == before, "a clean diff when nothing has changed"
+    checkpoint("a", 2.0, 0.1, "digits")
+    checkpoint("p", 0.7, 0.01, "digits")
+    figures = recorded("digits")
+    assert list(figures) == ["a", "n", "p"]
+    assert figures["p"] == {"value": 0.7, "tolerance": 0.01}
+    assert [p.name for p in results.iterdir()] == ["digits.json"], "no temporary file is left"
+
+
+def test_a_damaged_file_is_named(results):
+    results_file("digits").write_text("{")
+    with pytest.raises(ValueError, match="digits.json is not valid JSON"):
+        checkpoint("p", 0.5, 0.01, "digits")
+
+
+# The regression bites -----------------------------------------------------------------------------
+
+NOTEBOOK = """
+from grh_helpers import LSH, checkpoint, load_dataset
+split = load_dataset().split()
+lsh = LSH(16, random_state=0).fit(split.train)
+codes = lsh.transform(split.database)
+---
+checkpoint("demo_ones", codes.mean(), 0.0005)
+---
+print(2 ** 4)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the package with a small notebook, its recorded figure and stored outputs."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "grh_helpers", folder / "grh_helpers",
+                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    shutil.copy(ROOT / "notebooks" / "_build.py", folder / "_build.py")
+    cells = [nbformat.v4.new_code_cell(text.strip()) for text in NOTEBOOK.split("---")]
+    for cell in cells[1:]:
+        cell.metadata["tags"] = ["nbval-check-output"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "demo.ipynb")
+    run(folder, "_build.py", "run", "--record", "demo.ipynb")
+    return folder
+
+
+def run(folder, *arguments):
+    env = {k: v for k, v in os.environ.items() if k not in ("GRH_RECORD", "GRH_RESULTS")}
+    env |= {"GRH_DATASET": "digits", "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    out = subprocess.run([sys.executable, *arguments], cwd=folder, env=env, capture_output=True,
+                         text=True)  # fmt: skip
+    return out.returncode, out.stdout + out.stderr
+
+
+def regression(folder):
+    return run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax",
+               "--nbval-current-env", "demo.ipynb")  # fmt: skip
+
+
+@pytest.fixture
+def altered(project, tmp_path):
+    shutil.copytree(project, tmp_path / "p")
+    return tmp_path / "p"
+
+
+def test_the_untouched_project_is_green(project):
+    status, output = regression(project)
+    assert status == 0, output
+    assert "3 passed" in output
+
+
+def test_running_again_leaves_no_difference(altered):
+    before = (altered / "demo.ipynb").read_bytes(), (altered / "results/digits.json").read_bytes()
+    status, output = run(altered, "_build.py", "run", "--record", "demo.ipynb")
+    assert status == 0, output
+    after = (altered / "demo.ipynb").read_bytes(), (altered / "results/digits.json").read_bytes()
+    assert before == after
+
+
+def test_a_changed_recorded_number_turns_red(altered):
+    path = altered / "results" / "digits.json"
+    figures = json.loads(path.read_text())
+    figures["demo_ones"]["value"] += 0.001
+    path.write_text(json.dumps(figures))
+    status, output = regression(altered)
+    assert status == 1 and "demo_ones is" in output
+
+
+def test_a_changed_stored_output_turns_red(altered):
+    path = altered / "demo.ipynb"
+    path.write_text(path.read_text().replace('"16\\n"', '"17\\n"'))
+    status, output = regression(altered)
+    assert status == 1 and "17" in output
+
+
+def test_a_changed_helper_turns_red(altered):
+    path = altered / "grh_helpers" / "hashing.py"
+    text = path.read_text()
+    assert "np.greater_equal(projected, 0," in text
+    path.write_text(
+        text.replace("np.greater_equal(projected, 0,", "np.greater_equal(projected, 0.001,")
+    )
+    status, output = regression(altered)
+    assert status == 1 and "demo_ones is" in output

@@ -1,0 +1,451 @@
+"""LSH and GRH against plain loops, pencil arithmetic and scikit-learn's own checks."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array, random_array
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.dummy import DummyClassifier
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge, RidgeClassifier, SGDClassifier
+from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from grh_helpers import GRH, LSH, make_learner
+from grh_helpers.hashing import graph_step
+
+
+@parametrize_with_checks([LSH(), GRH(), GRH(learner=KernelRidge()), GRH(learner=LinearSVC())])
+def test_scikit_learn_compatible(estimator, check):
+    try:
+        check(estimator)
+    except pytest.skip.Exception as skipped:
+        pytest.fail(f"a check was skipped: {skipped}")
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    rng = np.random.default_rng(5)
+    y = np.repeat([0, 1, 2], 40)
+    centres = rng.standard_normal((3, 12))
+    X = centres[y] + 0.6 * rng.standard_normal((120, 12))
+    return X - X.mean(axis=0), y
+
+
+# LSH ----------------------------------------------------------------------------------------------
+
+
+def test_lsh_bits_are_the_signs_of_the_projections(blobs):
+    X, _ = blobs
+    planes = np.random.RandomState(3).standard_normal((5, 12))
+    expected = [[sum(w * v for w, v in zip(plane, x, strict=True)) >= 0 for plane in planes]
+                for x in X]  # fmt: skip
+    bits = LSH(5, random_state=3).fit_transform(X)
+    assert bits.dtype == bool
+    assert bits.tolist() == expected
+
+
+def test_a_vector_on_the_hyperplane_counts_as_positive():
+    lsh = LSH(3, random_state=0).fit(np.ones((2, 4)))
+    assert lsh.transform(np.zeros((1, 4))).all()
+
+
+def test_collision_law():
+    """P[bit equal] = 1 - angle/pi; 20,000 bits give a standard error below 0.0036."""
+    angles = np.linspace(0, np.pi, 9)
+    X = np.column_stack([np.cos(angles), np.sin(angles)])
+    bits = LSH(20_000, random_state=1).fit_transform(X)
+    agreement = (bits == bits[0]).mean(axis=1)
+    np.testing.assert_allclose(agreement, 1 - angles / np.pi, atol=5 * 0.0036)
+    assert agreement[0] == 1 and agreement[-1] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_encoding_in_blocks_equals_encoding_at_once(dtype, monkeypatch):
+    X = np.random.default_rng(0).standard_normal((1000, 20)).astype(dtype)
+    lsh = LSH(7, random_state=0).fit(X)
+    projections = X.astype(float) @ lsh.coef_.T
+    clear = np.abs(projections) > 1e-4  # nearer to a plane, float32 may round either way
+    monkeypatch.setattr("grh_helpers.hashing._BLOCK", 64)
+    bits = lsh.transform(X)
+    assert (bits == (projections >= 0))[clear].all()
+    assert clear.mean() > 0.99
+
+
+def test_encoding_takes_memory_maps_read_only_and_strided_arrays(tmp_path):
+    X = np.random.default_rng(0).standard_normal((300, 16))
+    lsh = LSH(9, random_state=0).fit(X)
+    expected = lsh.transform(X)
+    np.save(tmp_path / "x.npy", X)
+    assert (lsh.transform(np.load(tmp_path / "x.npy", mmap_mode="r")) == expected).all()
+    assert (lsh.transform(np.asfortranarray(X)) == expected).all()
+    assert (lsh.transform(np.repeat(X, 2, axis=1)[:, ::2]) == expected).all()
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    assert (lsh.transform(frozen) == expected).all()
+
+
+SEEDED = """
+import numpy as np, hashlib
+from grh_helpers import GRH, LSH
+X = np.random.RandomState(0).standard_normal((200, 30)); X -= X.mean(axis=0)
+y = np.arange(200) % 4
+bits = [LSH(16, random_state=7).fit_transform(X), GRH(16, random_state=7).fit(X, y).transform(X)]
+print(hashlib.sha256(np.packbits(np.hstack(bits)).tobytes()).hexdigest())
+"""
+
+
+def test_same_seed_same_bits_in_other_processes_with_other_numbers_of_threads():
+    digests = set()
+    for threads in ("1", "2"):
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        out = subprocess.run([sys.executable, "-c", SEEDED], env=env, capture_output=True,
+                             text=True, check=True)  # fmt: skip
+        digests.add(out.stdout.strip())
+    # The digest is part of the test: another machine must give the same bits, too.
+    assert digests == {"3b69f6d1a80bd05603a32c6bbc3411a29b6b62c9084974169d942aa220c9f218"}
+
+
+def test_seeds_differ(blobs):
+    X, y = blobs
+    for make in (LSH, GRH):
+        a, b = (make(16, random_state=s).fit(X, y).coef_ for s in (0, 1))
+        assert not np.allclose(a, b)
+
+
+# GRH: step A --------------------------------------------------------------------------------------
+
+
+def naive_step_a(bits, initial, graph, alpha, regularise):
+    """Loop over images, bits and neighbours."""
+    out = np.zeros_like(bits)
+    for i in range(len(bits)):
+        for b in range(bits.shape[1]):
+            total = sum(graph[i, j] * (1 if bits[j, b] else -1) for j in range(len(bits)))
+            mean = total / sum(graph[i])
+            if regularise == "paper":
+                value = alpha * mean + (1 - alpha) * (1 if initial[i, b] else -1)
+            else:
+                sign = 1 if mean >= 0 else -1
+                value = alpha * sign + (1 - alpha) * (1 if bits[i, b] else -1)
+            out[i, b] = value >= 0
+    return out
+
+
+def captured_targets(monkeypatch, **fit):
+    """Targets of step B in each round of a fit."""
+    seen = []
+    original = GRH._learn
+
+    def spy(self, X, targets, gram, rng):
+        seen.append(targets.copy())
+        return original(self, X, targets, gram, rng)
+
+    monkeypatch.setattr(GRH, "_learn", spy)
+    X = fit.pop("X")
+    y, graph = fit.pop("y", None), fit.pop("graph", None)
+    grh = GRH(**fit).fit(X, y, graph=graph)
+    return seen, grh
+
+
+@pytest.mark.parametrize("regularise", ["paper", "published"])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.55, 0.8, 1.0])
+def test_step_a_equals_the_loop_for_labels_and_for_the_same_graph(
+    blobs, monkeypatch, alpha, regularise
+):
+    X, y = blobs[0][::4], blobs[1][::4]
+    S = (y[:, None] == y).astype(float)
+    initial = LSH(6, random_state=2).fit_transform(X)
+    expected = naive_step_a(initial, initial, S, alpha, regularise)
+    common = dict(X=X, n_bits=6, alpha=alpha, n_iter=1, regularise=regularise, random_state=2)
+    by_labels, _ = captured_targets(monkeypatch, y=y, **common)
+    by_graph, _ = captured_targets(monkeypatch, graph=csr_array(S), **common)
+    assert (by_labels[0] == expected).all()
+    assert (by_graph[0] == expected).all()
+
+
+def test_step_a_averages_over_weighted_directed_neighbours(blobs, monkeypatch):
+    X = blobs[0][:25]
+    S = random_array((25, 25), density=0.3, rng=1).toarray() + np.eye(25)
+    initial = LSH(4, random_state=0).fit_transform(X)
+    targets, _ = captured_targets(monkeypatch, X=X, graph=S, n_bits=4, alpha=0.9, n_iter=1,
+                                  random_state=0)  # fmt: skip
+    assert (targets[0] == naive_step_a(initial, initial, S, 0.9, "paper")).all()
+
+
+def test_the_second_round_blends_new_bits_with_the_initial_ones(blobs, monkeypatch):
+    X = blobs[0]
+    y = np.random.RandomState(1).permutation(blobs[1])  # no SVM can follow these labels entirely
+    targets, _ = captured_targets(monkeypatch, X=X, y=y, n_bits=8, alpha=0.85, n_iter=2,
+                                  random_state=4)  # fmt: skip
+    initial = LSH(8, random_state=4).fit_transform(X)
+    first = np.column_stack([SVC(kernel="linear").fit(X, t).predict(X) for t in targets[0].T])
+    S = (y[:, None] == y).astype(float)
+    assert (targets[1] == naive_step_a(first, initial, S, 0.85, "paper")).all()
+    assert (targets[0] != targets[1]).any()
+
+
+@given(
+    seed=st.integers(0, 1000),
+    alpha=st.floats(0, 0.5, exclude_max=True),
+    regularise=st.sampled_from(["paper", "published"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_alpha_below_one_half_changes_no_bit(seed, alpha, regularise):
+    rng = np.random.default_rng(seed)
+    bits = rng.random((30, 5)) < 0.5
+    S = rng.random((30, 30))
+    out = graph_step(
+        bits, bits, lambda signs: S @ signs / S.sum(axis=1, keepdims=True), alpha, regularise
+    )
+    assert (out == bits).all()
+
+
+@given(mean=st.floats(-1, 1), alpha=st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_a_bit_flips_only_above_the_threshold(mean, alpha):
+    """The paper's step flips a bit against a mean m of the other sign if alpha > 1/(1+|m|)."""
+    if abs(alpha * (1 + abs(mean)) - 1) < 1e-9:
+        return  # on the threshold rounding decides
+    bit = np.array([[mean < 0]])  # the bit that disagrees with the mean
+    flipped = graph_step(bit, bit, lambda _: np.array([[mean]]), alpha)[0, 0] != bit[0, 0]
+    assert flipped == (alpha > 1 / (1 + abs(mean)) and mean != 0 or (alpha == 1 and mean == 0))
+
+
+def test_a_tie_counts_as_plus_one():
+    bits = np.array([[False], [True]])
+    out = graph_step(bits, bits, lambda signs: np.zeros_like(signs), 1.0)
+    assert out.all()
+    half = graph_step(bits, bits, lambda signs: -signs, 0.5, "published")
+    assert half.all()
+
+
+def test_published_alpha_leaves_the_labels_without_effect(blobs):
+    X, y = blobs
+    shuffled = np.random.RandomState(0).permutation(y)
+    common = dict(n_bits=8, alpha=0.25, regularise="published", random_state=0)
+    a, b = GRH(**common).fit(X, y), GRH(**common).fit(X, shuffled)
+    assert (a.coef_ == b.coef_).all()
+    assert (a.flips_ == 0).all()
+
+
+def test_names_of_the_labels_do_not_matter(blobs):
+    X, y = blobs
+    renamed = np.array(["cat", "ant", "bee"])[y]
+    a, b = (GRH(8, random_state=0).fit(X, labels) for labels in (y, renamed))
+    np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-12)
+    assert b.classes_.tolist() == ["ant", "bee", "cat"]
+
+
+# GRH: step B --------------------------------------------------------------------------------------
+
+
+def test_shared_gram_matrix_gives_the_hyperplanes_of_one_svc_a_bit(digits_split):
+    X, y = digits_split.train, digits_split.train_labels
+    ours = GRH(16, random_state=0).fit(X, y)
+    svms = [SVC(kernel="linear").fit(X, target) for target in ours.train_bits_.T]
+    np.testing.assert_allclose(ours.coef_, np.vstack([s.coef_ for s in svms]), atol=1e-10)
+    np.testing.assert_allclose(ours.intercept_, np.hstack([s.intercept_ for s in svms]), atol=1e-10)
+    predicted = np.column_stack([s.predict(digits_split.queries) for s in svms])
+    assert (ours.transform(digits_split.queries) == predicted).all()
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        Ridge(),  # several outputs in one fit, regressor
+        KernelRidge(kernel="rbf"),
+        RidgeClassifier(),  # several outputs, classifier
+        KNeighborsClassifier(3),
+        LinearSVC(),  # one bit at a time, classifier
+        SGDClassifier(),  # random
+        make_pipeline(StandardScaler(), Ridge()),
+        MLPClassifier((16,), solver="lbfgs", max_iter=100),
+    ],
+    ids=lambda learner: type(learner).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_every_learner_separates_blobs_and_repeats(blobs, learner):
+    X, y = blobs
+    a, b = (GRH(6, learner=learner, random_state=1).fit(X, y).transform(X) for _ in range(2))
+    assert (a == b).all()
+    same = (y[:, None] == y)[~np.eye(len(y), dtype=bool)]
+    agreement = (a[:, None] == a).mean(axis=2)[~np.eye(len(y), dtype=bool)]
+    assert agreement[same].mean() > 0.9 > 0.75 > agreement[~same].mean()
+
+
+def test_several_outputs_are_fitted_once(blobs):
+    X, y = blobs
+    grh = GRH(6, learner=Ridge(), random_state=0).fit(X, y)
+    assert len(grh.learners_) == 1
+    by_bit = np.column_stack(
+        [Ridge().fit(X, np.where(t, 1, -1)).predict(X) >= 0 for t in grh.train_bits_.T]
+    )
+    assert (grh.transform(X) == by_bit).all()
+
+
+@pytest.mark.parametrize("learner", [None, Ridge(), LinearSVC()])
+def test_a_constant_bit_gets_a_fresh_random_hyperplane(learner):
+    X = np.array([[1.0, 0.2], [1.1, -0.1], [0.9, 0.1], [1.0, -0.2]])  # all on one side of most
+    y = [0, 0, 1, 1]
+    grh = GRH(12, learner=learner, random_state=0).fit(X, y)
+    constant = (grh.train_bits_ == grh.train_bits_[0]).all(axis=0)
+    assert 0 < constant.sum()
+    drawn = grh.coef_[constant]
+    assert (drawn != 0).all()
+    first = LSH(12, random_state=0).fit(X).coef_
+    assert not np.isclose(drawn[:, None], first).all(axis=2).any(), "fresh, not the initial ones"
+    assert (grh.transform(X)[:, constant] == (X @ drawn.T >= 0)).all()
+
+
+def test_all_bits_constant_still_hashes():
+    X = np.array([[1.0, 0.0], [1.0, 0.001]] * 3)
+    bits = GRH(4, learner=DummyClassifier(), random_state=3).fit(X, [0, 1] * 3).transform(X)
+    assert bits.shape == (6, 4)
+
+
+def test_number_of_jobs_changes_nothing(blobs):
+    X, y = blobs
+    for learner in (None, LinearSVC()):
+        one, two = (
+            GRH(8, learner=learner, random_state=0, n_jobs=n).fit(X, y).transform(X) for n in (1, 2)
+        )
+        assert (one == two).all()
+
+
+def test_labels_help_and_shuffled_labels_do_not(digits_split):
+    """The graph is what helps: with shuffled labels the gain over no graph is gone."""
+    s = digits_split
+    rng = np.random.RandomState(0)
+
+    def purity(y, **kwargs):
+        values = []
+        for seed in range(3):
+            grh = GRH(12, random_state=seed, **kwargs).fit(s.train, y)
+            q, d = grh.transform(s.queries), grh.transform(s.database)
+            near = (q[:, None] == d).all(axis=2)  # the query's own bucket
+            hit = near & (s.query_labels[:, None] == s.database_labels)
+            values.append(hit.sum() / near.sum())
+        return np.mean(values)
+
+    none = purity(s.train_labels, alpha=0, regularise="published")
+    labels = purity(s.train_labels)
+    shuffled = purity(rng.permutation(s.train_labels))
+    assert labels > none + 0.1
+    assert shuffled < none
+
+
+def test_nearest_neighbour_graph_works(blobs):
+    X, _ = blobs
+    S = kneighbors_graph(X, 5, include_self=True)
+    grh = GRH(8, random_state=0).fit(X, graph=S)
+    assert grh.transform(X).shape == (120, 8)
+    assert not hasattr(grh, "classes_")
+
+
+class PositiveParts(TransformerMixin, BaseEstimator):
+    """A hash function of its own: the signs of the first coordinates."""
+
+    def __init__(self, n_bits=4, as_float=False):
+        self.n_bits, self.as_float = n_bits, as_float
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        bits = X[:, : self.n_bits] >= 0
+        return bits.astype(float) if self.as_float else bits
+
+
+def test_init_takes_any_hashing_estimator(blobs, monkeypatch):
+    X, y = blobs
+    targets, _ = captured_targets(monkeypatch, X=X, y=y, n_bits=4, init=PositiveParts(), alpha=0.0)
+    assert (targets[0] == (X[:, :4] >= 0)).all()
+
+
+# Bad input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LSH(0), "n_bits must be a whole number of at least 1, but it is 0"),
+        (lambda: LSH(2.5), "n_bits must be a whole number"),
+        (lambda: GRH(-3), "n_bits must be a whole number of at least 1, but it is -3"),
+        (lambda: GRH(alpha=1.2), "alpha must lie between 0 and 1, but it is 1.2"),
+        (lambda: GRH(alpha=-0.1), "alpha must lie between 0 and 1"),
+        (lambda: GRH(alpha=float("nan")), "alpha must lie between 0 and 1"),
+        (lambda: GRH(n_iter=0), "n_iter must be a whole number of at least 1, but it is 0"),
+        (lambda: GRH(regularise="other"), 'regularise must be "paper" or "published"'),
+        (lambda: GRH(init="pca"), 'init must be "lsh" or a hashing estimator'),
+        (lambda: GRH(learner="ridge"), "learner must be a scikit-learn classifier or regressor"),
+        (lambda: GRH(5, init=PositiveParts(4)), "init must give 5 bool bits an image"),
+        (lambda: GRH(4, init=PositiveParts(as_float=True)), "but it gave float64"),
+    ],
+)
+def test_bad_parameters(blobs, make, message):
+    with pytest.raises(ValueError, match=message):
+        make().fit(*blobs)
+
+
+@pytest.mark.parametrize(
+    ("y", "graph", "message"),
+    [
+        (None, None, "requires y to be passed"),
+        ("labels", "graph", "not both"),
+        ("short", None, "X has 120 rows but y has 119 labels"),
+        ("one class", None, "only one class"),
+        ("nan", None, "NaN"),
+        (None, "wrong shape", r"\(120, 120\) here, but its shape is \(119, 119\)"),
+        (None, "isolated", "Node 7 of the graph has no neighbour"),
+        (None, "negative", "finite and not negative"),
+        (None, "infinite", "finite and not negative"),
+    ],
+)
+def test_bad_supervision(blobs, y, graph, message):
+    X, labels = blobs
+    full = np.ones((120, 120))
+    isolated, negative, infinite = full.copy(), full.copy(), full.copy()
+    isolated[7], negative[3, 4], infinite[3, 4] = 0, -1, np.inf
+    ys = {"labels": labels, "short": labels[:-1], "one class": np.zeros(120),
+          "nan": np.where(labels == 1, np.nan, labels)}  # fmt: skip
+    graphs = {"graph": full, "wrong shape": full[1:, 1:], "isolated": isolated,
+              "negative": negative, "infinite": infinite}  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        GRH(4).fit(X, ys.get(y), graph=graphs.get(graph))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("learner", [None, Ridge()])
+def test_bad_vectors(blobs, bad, learner):
+    X, y = blobs
+    broken = X.copy()
+    broken[50, 3] = bad
+    grh = GRH(4, learner=learner, random_state=0).fit(X, y)
+    for hasher in (grh, LSH(4, random_state=0).fit(X)):
+        with pytest.raises(ValueError, match="NaN|infinity"):
+            hasher.transform(broken)
+        with pytest.raises(ValueError, match="NaN|infinity"):
+            type(hasher)(4).fit(broken, y)
+        with pytest.raises(ValueError, match="expecting 12 features"):
+            hasher.transform(X[:, :5])
+
+
+def test_unknown_learner_lists_the_known_ones():
+    with pytest.raises(ValueError, match="Unknown learner 'svc'; choose one of svm, ridge, kernel"):
+        make_learner("svc")
+
+
+def test_learners_by_name(blobs):
+    X, y = blobs
+    for name in ("svm", "ridge", "kernel"):
+        assert GRH(4, learner=make_learner(name), random_state=0).fit_transform(X, y).any()
