@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from grh_helpers import plots
-from grh_helpers.checkpoints import CheckpointError, checkpoint
+from grh_helpers.checkpoints import CheckpointError, checkpoint, results_file
 from grh_helpers.datasets import DATASETS, Dataset, Split, available, load_dataset, prepare
 from grh_helpers.datasets import data_home as find_data_home
 from grh_helpers.evaluation import mean_average_precision, radius_sweep
@@ -166,6 +167,9 @@ def _run(options: argparse.Namespace) -> None:
     print(f"\nfigures and tables are in {folder}")
     if options.record or options.check:
         _check(data.name, means, exact, ranking, record=options.record)
+    if options.record:
+        picture = results_file(data.name).with_name(f"{data.name}_precision.png")
+        shutil.copyfile(folder / "lsh_grh_precision.png", picture)
 
 
 def _sweep_text(means: pd.DataFrame) -> str:
@@ -228,6 +232,11 @@ def _check(dataset, means: pd.DataFrame, exact: float, ranking: pd.DataFrame, re
         key = f"run_{method.lower()}_r{radius}"
         checkpoint(f"{key}_precision", row["precision"], 0.005, dataset=dataset, record=record)
         checkpoint(f"{key}_nonempty", row["nonempty"], 0.01, dataset=dataset, record=record)
+        if row["nonempty"] > 0:
+            checkpoint(
+                f"{key}_precision_nonempty", row["precision_nonempty"], 0.01,
+                dataset=dataset, record=record,
+            )  # fmt: skip
         candidates = row["candidates"]
         checkpoint(f"{key}_candidates", candidates, round(0.02 * candidates + 0.5, 1),
                    dataset=dataset, record=record)  # fmt: skip
