@@ -38,8 +38,16 @@ from tqdm import tqdm
 
 from grh_helpers.gist import GIST_PARAMETERS, gist
 
-__all__ = ["DATASETS", "DataError", "Dataset", "Split", "available", "data_home", "load_dataset"]
-__all__ += ["prepare"]
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "Dataset",
+    "Split",
+    "available",
+    "data_home",
+    "load_dataset",
+    "prepare",
+]
 
 StrPath = str | os.PathLike
 
@@ -397,7 +405,8 @@ def _plain_errors(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # NumPy reports a write that failed half way without an error number.
+        full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         todo = "free some space" if full else "make it writable"
         raise DataError(
             f"cannot use the data home {home} ({error}); {todo} or set GRH_DATA_HOME"

@@ -602,11 +602,16 @@ def damage(path, how):
         path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
 
 
-@pytest.mark.parametrize("how", ["gone", "short", "empty", "other", "bit"])
-@pytest.mark.parametrize("name", ["features", "labels", "nouns", "images", "checksums"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        (name, how)
+        for name in ("features", "labels", "nouns", "images", "checksums")
+        for how in ("gone", "short", "empty", "other", "bit")
+        if (name, how) != ("images", "bit")  # images are opened, not read
+    ],
+)
 def test_a_damaged_cache_is_noticed_and_built_again(raw_home, fake, name, how):
-    if (name, how) == ("images", "bit"):
-        pytest.skip("images are opened, not read, when a data set is loaded")
     cache = prepare("cifar10", raw_home)
     damage(cache / (f"{name}.json" if name == "checksums" else f"{name}.npy"), how)
     with pytest.warns(UserWarning, match="is damaged .* built again from .*batches-py"):
@@ -662,6 +667,7 @@ def test_a_disk_that_fills_up_while_caching(raw_home):
     """
     out, err = script(code, raw_home).communicate(timeout=100)
     assert out.startswith(f"DataError cannot use the data home {raw_home}"), (out, err)
+    assert "free some space" in out
     assert [p.name for p in raw_home.iterdir()] == ["cifar-10-batches-py"]
     assert resource.RLIMIT_FSIZE
 
