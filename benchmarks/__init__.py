@@ -1,0 +1,1 @@
+"""Speed of the package beside the obvious way and beside FAISS."""

@@ -116,7 +116,7 @@ def training(data: Dataset, repeats: int = 5) -> pd.DataFrame:
 
 
 def sorting_average_precision(query_codes, database_codes, query_labels, database_labels):
-    """An argsort a query; within a tie the relevance is spread evenly, as the expectation asks."""
+    """Sort once a query; within a tie the relevance is spread evenly, as the expectation asks."""
     queries, items = pack_bits(query_codes), pack_bits(database_codes)
     values = []
     for query, label in zip(queries, query_labels, strict=True):
@@ -134,7 +134,7 @@ def sorting_average_precision(query_codes, database_codes, query_labels, databas
 
 
 def plain_average_precision(query_codes, database_codes, query_labels, database_labels):
-    """An argsort a query, ties in whatever order it leaves them: fewer steps, other values."""
+    """Sort once a query, ties in whatever order it leaves them: fewer steps, other values."""
     queries, items = pack_bits(query_codes), pack_bits(database_codes)
     values = []
     for query, label in zip(queries, query_labels, strict=True):

@@ -37,13 +37,13 @@ def write(notebook, path: Path) -> None:
     os.replace(unfinished, path)
 
 
-def execute(path: Path, fresh: bool) -> None:
+def execute(path: Path, fresh: bool, discard: bool) -> None:
     """Run one notebook from top to bottom in a clean kernel and store its outputs.
 
     Stored outputs stay where a cell's code is the same and its output either did not change or
     is a timing (tag nbval-ignore-output), so that running again leaves no difference behind.
     Cells tagged cifar-images show photographs that may not be redistributed: on any dataset but
-    the digits their output is not stored.
+    the digits their output is not stored. With `discard` nothing is stored.
     """
     notebook = nbformat.read(path, as_version=4)
     stored = {cell.id: (cell.source, cell.get("outputs", [])) for cell in notebook.cells}
@@ -51,8 +51,14 @@ def execute(path: Path, fresh: bool) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=900,
+        kernel_name="python3",
+        coalesce_streams=True,  # else the moment at which a line is flushed would show
+        resources={"metadata": {"path": path.parent}},
     ).execute()
+    if discard:
+        return
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -98,6 +104,9 @@ def main() -> None:
     run = commands.add_parser("run", help="run notebooks in place")
     run.add_argument("notebooks", nargs="*", type=Path, help="by default all of them")
     run.add_argument("--record", action="store_true", help="record the checkpoints' figures")
+    run.add_argument(
+        "--discard", action="store_true", help="leave stored outputs alone, to record only"
+    )
     run.add_argument("--fresh", action="store_true", help="replace stored timings too")
     commands.add_parser("exercises", help="write the blank exercises")
     options = parser.parse_args()
@@ -107,7 +116,7 @@ def main() -> None:
     if options.record:
         os.environ["GRH_RECORD"] = "1"
     for path in tqdm(options.notebooks or CHAPTERS + SOLUTIONS, disable=None):
-        execute(path.resolve(), options.fresh)
+        execute(path.resolve(), options.fresh, options.discard)
 
 
 if __name__ == "__main__":
