@@ -20,7 +20,7 @@ test: $(READY)           ## unit tests, then every notebook on the digits
 
 test-cifar10: $(READY)   ## every stored output and recorded figure, on the real CIFAR-10
 	GRH_DATASET=cifar10 $(BIN)/python -m grh_helpers run --check --output output/check
-	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 $(NOTEBOOKS)
+	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
 data: $(READY)           ## download CIFAR-10 (170 MB), verify it, compute GIST, cache both
 	$(BIN)/python -m grh_helpers data

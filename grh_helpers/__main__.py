@@ -269,7 +269,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Learning to hash: LSH against Graph Regularised Hashing, data to figures.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="run | data | info")
-    formatter = argparse.ArgumentDefaultsHelpFormatter
     home = argparse.ArgumentParser(add_help=False)
     home.add_argument(
         "--data-home",
@@ -279,22 +278,34 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         parents=[home],
-        formatter_class=formatter,
         help="run the whole experiment and draw its figures",
         description="Hash the data with LSH and GRH, search at every Hamming radius, print a "
         "table, and write figures and CSV files.",
     )
     run.add_argument("--dataset", choices=list(DATASETS), help="by default $GRH_DATASET, else auto")
-    run.add_argument("--bits", type=int, default=16, help="length of the codes")
+    run.add_argument("--bits", type=int, default=16, help="length of the codes (%(default)s)")
     run.add_argument(
-        "--alpha", type=float, default=1.0, help="GRH: weight of the graph, between 0 and 1"
+        "--alpha",
+        type=float,
+        default=1.0,
+        help="GRH: weight of the graph, between 0 and 1 (%(default)s)",
     )
-    run.add_argument("--iterations", type=int, default=1, help="GRH: rounds of steps A and B")
-    run.add_argument("--learner", choices=_LEARNERS, default="svm", help="GRH: what learns a bit")
-    run.add_argument("--max-radius", type=int, default=10, help="largest Hamming radius, in bits")
-    run.add_argument("--seeds", type=int, default=5, help="draws of the hyperplanes to average")
     run.add_argument(
-        "--output", default="output", help="results go to a folder of the dataset's name in here"
+        "--iterations", type=int, default=1, help="GRH: rounds of steps A and B (%(default)s)"
+    )
+    run.add_argument(
+        "--learner", choices=_LEARNERS, default="svm", help="GRH: what learns a bit (%(default)s)"
+    )
+    run.add_argument(
+        "--max-radius", type=int, default=10, help="largest Hamming radius, in bits (%(default)s)"
+    )
+    run.add_argument(
+        "--seeds", type=int, default=5, help="draws of the hyperplanes to average (%(default)s)"
+    )
+    run.add_argument(
+        "--output",
+        default="output",
+        help="where the dataset's folder of results goes (%(default)s)",
     )
     run.add_argument(
         "--check", action="store_true", help="compare the figures with those in results/"
@@ -306,12 +317,12 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser(
         "data",
         parents=[home],
-        formatter_class=formatter,
         help="download, verify and cache a dataset",
         description="Download CIFAR-10 (170 MB), verify it, compute its GIST features (about a "
         "minute) and cache them. An interrupted download resumes.",
     )
-    data.add_argument("--dataset", choices=["digits", "cifar10", "cifar10-mat"], default="cifar10")
+    data.add_argument("--dataset", choices=["digits", "cifar10", "cifar10-mat"],
+                      default="cifar10", help="what to prepare (%(default)s)")  # fmt: skip
     data.add_argument("--url", help="a mirror to download from instead of the official host")
     data.add_argument(
         "--archive", metavar="FILE", help="a file on this machine to use instead of a download"
