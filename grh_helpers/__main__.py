@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import sys
@@ -85,7 +86,9 @@ def exact_precision(split: Split, k: int = 10) -> float:
     return float((split.database_labels[best] == split.query_labels[:, None]).mean())
 
 
-def map_table(dataset: Dataset, n_bits=_MAP_BITS, seed: int = 0, *, progress: bool = False):
+def map_table(
+    dataset: Dataset, n_bits=_MAP_BITS, seeds: int = 3, *, progress: bool = False
+) -> pd.DataFrame:
     """Mean average precision of Hamming rankings by method and code length.
 
     The protocol of the published figures: stratified queries and labelled training images, 1,000
@@ -97,34 +100,32 @@ def map_table(dataset: Dataset, n_bits=_MAP_BITS, seed: int = 0, *, progress: bo
         Features and labels.
     n_bits : iterable of int, default=(16, 32, 64)
         Code lengths.
-    seed : int, default=0
-        Draw of the hyperplanes.
+    seeds : int, default=3
+        Number of draws of the hyperplanes.
     progress : bool, default=False
         Show a progress bar on terminals.
 
     Returns
     -------
     DataFrame
-        Columns ``method``, ``n_bits`` and ``map``.
+        Columns ``method``, ``n_bits``, ``seed`` and ``map``.
     """
     size = 1000 if len(dataset.labels) > 10_000 else 300
     split = dataset.split(n_queries=size, n_train=size, stratify=True)
     hashers = {
-        "LSH": lambda bits: LSH(bits, random_state=seed),
-        "GRH, linear SVM": lambda bits: GRH(bits, random_state=seed),
-        "GRH, kernel ridge": lambda bits: GRH(
+        "LSH": lambda bits, seed: LSH(bits, random_state=seed),
+        "GRH, linear SVM": lambda bits, seed: GRH(bits, random_state=seed),
+        "GRH, kernel ridge": lambda bits, seed: GRH(
             bits, learner=make_learner("kernel"), random_state=seed
         ),
     }
-    jobs = [(name, bits) for name in hashers for bits in n_bits]
+    jobs = list(itertools.product(hashers, n_bits, range(seeds)))
     rows = []
-    for name, bits in tqdm(
-        jobs, desc="rank by Hamming distance", disable=None if progress else True
-    ):
-        hasher = hashers[name](bits).fit(split.train, split.train_labels)
+    for name, bits, seed in tqdm(jobs, desc="rank by distance", disable=None if progress else True):
+        hasher = hashers[name](bits, seed).fit(split.train, split.train_labels)
         codes = hasher.transform(split.queries), hasher.transform(split.database)
         value = mean_average_precision(*codes, split.query_labels, split.database_labels)
-        rows.append({"method": name, "n_bits": bits, "map": value})
+        rows.append({"method": name, "n_bits": bits, "seed": seed, "map": value})
     return pd.DataFrame(rows)
 
 
@@ -152,21 +153,19 @@ def _run(options: argparse.Namespace) -> None:
     radii = range(min(options.max_radius, options.bits) + 1)
     sweep = sweep_draws(split, hashers, radii, options.seeds, progress=True)
     exact = exact_precision(split)
-    ranking = map_table(data, progress=True)
+    ranking = map_table(data, seeds=min(options.seeds, 3), progress=True)
     means = sweep.drop(columns="seed").groupby(["method", "radius"], sort=False).mean()
     print(_sweep_text(means.reset_index()))
     print(f"\nexact cosine search over the whole database: precision@10 {exact:.3f}\n")
-    wide = ranking.pivot(index="method", columns="n_bits", values="map").loc[
-        ranking["method"].unique()
-    ]
-    wide.columns = [f"{bits} bits" for bits in wide.columns]
-    print("mean average precision of the Hamming ranking, one draw")
-    print(wide.rename_axis(None).to_string(float_format="{:.3f}".format))
+    ranks = ranking.groupby(["method", "n_bits"], sort=False)["map"].mean()
+    print(f"mean average precision of the Hamming ranking, {ranking['seed'].nunique()} draws")
+    wide = ranks.unstack().add_suffix(" bits").rename_axis(index=None, columns=None)
+    print(wide.to_string(float_format="{:.3f}".format))
     folder = Path(options.output) / data.name
     _write(folder, sweep, ranking, exact)
     print(f"\nfigures and tables are in {folder}")
     if options.record or options.check:
-        _check(data.name, means, exact, ranking, record=options.record)
+        _check(data.name, means, exact, ranks, record=options.record)
     if options.record:
         picture = results_file(data.name).with_name(f"{data.name}_precision.png")
         shutil.copyfile(folder / "lsh_grh_precision.png", picture)
@@ -220,7 +219,7 @@ def _draw(folder: Path, sweep: pd.DataFrame, exact: float) -> None:
         plots.plt.close(figure)
 
 
-def _check(dataset, means: pd.DataFrame, exact: float, ranking: pd.DataFrame, record: bool):
+def _check(dataset, means: pd.DataFrame, exact: float, ranks: pd.Series, record: bool):
     """Compare the run with the recorded one.
 
     Tolerances: one retrieved image more or less for one query is 1/1,200 of a precision@10, and
@@ -241,9 +240,9 @@ def _check(dataset, means: pd.DataFrame, exact: float, ranking: pd.DataFrame, re
         checkpoint(f"{key}_candidates", candidates, round(0.02 * candidates + 0.5, 1),
                    dataset=dataset, record=record)  # fmt: skip
     checkpoint("run_exact_precision", exact, 0.001, dataset=dataset, record=record)
-    for row in ranking.itertuples():
-        name = row.method.lower().replace(", ", "_").replace(" ", "_")
-        checkpoint(f"run_map_{name}_{row.n_bits}", row.map, 0.005, dataset=dataset, record=record)
+    for (method, bits), value in ranks.items():
+        name = method.lower().replace(", ", "_").replace(" ", "_")
+        checkpoint(f"run_map_{name}_{bits}", value, 0.005, dataset=dataset, record=record)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -121,6 +121,7 @@ def radius_sweep(
     frame.attrs["protocol"] = _protocol(
         query_codes, database_codes, n_train=len(split.train), k=k,
         metric=f"precision@{k} after exact cosine re-ranking of the candidates",
+        tie_rule="equal cosines: the lower row number first",
     )  # fmt: skip
     return frame
 

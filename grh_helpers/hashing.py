@@ -255,7 +255,7 @@ class GRH(_Hasher):
         Length of the code.
     alpha : float, default=1.0
         Weight of the graph in step A, between 0 and 1. A bit whose neighbours' mean is m flips
-        only if alpha > 1 / (1 + |m|), so alpha <= 0.5 never changes a bit. The default was
+        only if alpha > 1 / (1 + |m|), so alpha < 0.5 never changes a bit. The default was
         chosen on a validation part of the training set (`benchmarks/choose_defaults.py`).
     n_iter : int, default=1
         Rounds of steps A and B, chosen likewise: with alpha = 1 a second round makes bits lopsided,
