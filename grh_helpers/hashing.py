@@ -133,8 +133,8 @@ class LSH(_Hasher):
     >>> X = np.array([[1.0, 2.0], [-1.0, -2.0]])
     >>> bits = LSH(n_bits=4, random_state=0).fit_transform(X)
     >>> bits.astype(int)
-    array([[1, 1, 1, 1],
-           [0, 0, 0, 0]])
+    array([[1, 1, 0, 1],
+           [0, 0, 1, 0]])
     """
 
     def __init__(self, n_bits: int = 16, random_state=None):
@@ -280,7 +280,7 @@ class GRH(_Hasher):
     learners_ : list of (ndarray of int, estimator)
         Fitted models and the bits they decide; empty for the SVM.
     flips_ : ndarray of float64, shape (n_iter,)
-        Share of the bits that step A changed in each round.
+        Share of the bits that step A changed in each round, against the bits it was given.
     train_bits_ : ndarray of bool, shape (n_samples, n_bits)
         The last targets of step B.
     classes_ : ndarray
