@@ -50,7 +50,8 @@ def draw(search: pd.DataFrame, growth: pd.DataFrame, path: Path) -> None:
         ax.set(yscale="log", xlabel="Hamming radius (bits)", ylabel="time a query (µs)", title=case)
     for name, column in (("HammingIndex (NumPy)", "ours_us"),
                          ("fastest FAISS binary index", "peer_us")):  # fmt: skip
-        axes[2].plot(growth["n"], growth[column], label=name)
+        slope = np.polyfit(np.log(growth["n"]), np.log(growth[column]), 1)[0]
+        axes[2].plot(growth["n"], growth[column], label=f"{name}, ~ n^{slope:.2f}")
     axes[2].set(xscale="log", yscale="log", xlabel="codes in the database",
                 ylabel="time a query (µs)", title="32 bits, radius 2")  # fmt: skip
     for ax in axes:

@@ -112,7 +112,14 @@ def test_a_failed_figure_leaves_older_results_alone(tmp_path, monkeypatch, capsy
 
 
 def test_ctrl_c_stops_with_one_line_and_leaves_nothing_half_written(tmp_path):
-    code = "from grh_helpers.__main__ import main; print('on', flush=True); exit(main())"
+    # Whoever starts the tests in the background of a shell has switched SIGINT off for children.
+    code = """if True:
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        from grh_helpers.__main__ import main
+        print("on", flush=True)
+        exit(main())
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "--dataset", "digits", "--seeds", "500",
          "--output", str(tmp_path)],

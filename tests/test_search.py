@@ -240,26 +240,6 @@ def test_memory_is_bounded_by_blocks_not_by_candidates(crowded_bits):
     assert indptr[-1] >= 2000 and peak < 32 * 2**20
 
 
-@pytest.mark.parametrize(
-    "n_bits, radii", [(16, range(5)), (64, (0, 1, 4, 6, 8)), (128, (0, 8, 20))]
-)
-def test_agrees_with_faiss(n_bits, radii):
-    faiss = pytest.importorskip("faiss")
-    rng = np.random.default_rng(n_bits)
-    codes = random_codes(rng, 5000, n_bits, "clustered")
-    queries = codes[:20] ^ (rng.random((20, n_bits)) < 0.05)
-    flat = faiss.IndexBinaryFlat(n_bits)
-    flat.add(np.packbits(codes, axis=1))
-    for radius in radii:
-        # FAISS keeps distances strictly below its radius.
-        limits, _, labels = flat.range_search(np.packbits(queries, axis=1), radius + 1)
-        limits = limits.astype(int)
-        expected = [
-            sorted(labels[a:b].tolist()) for a, b in zip(limits[:-1], limits[1:], strict=True)
-        ]
-        assert [sorted(a) for a in answers(HammingIndex(codes), queries, radius)] == expected
-
-
 # ranking
 
 
