@@ -138,7 +138,8 @@ def _run(options: argparse.Namespace) -> None:
     split = data.split()
     print(
         f"{data.name}: {len(split.queries):,} queries, {len(split.train):,} training images, "
-        f"{len(split.database):,} in the database; {options.bits} bits, {options.seeds} draws"
+        f"{len(split.database):,} in the database; {options.bits} bits, {options.seeds} draws",
+        flush=True,  # a minute may pass before the next line
     )
     hashers = {
         "LSH": lambda seed: LSH(options.bits, random_state=seed),
