@@ -194,7 +194,7 @@ def _by_distance(query_codes, database_codes, query_labels, database_labels):
     for i, query in enumerate(queries):
         distances = np.bitwise_count(items[:, 0] ^ query[0])
         if len(query) > 1:  # codes of more than 64 bits
-            distances = np.bitwise_count(items ^ query).sum(axis=1)
+            distances = np.bitwise_count(items ^ query).sum(axis=1, dtype=np.int64)
         everything[i] = np.bincount(distances, minlength=n_bits + 1)
         relevant[i] = np.bincount(distances[first[i] : last[i]], minlength=n_bits + 1)
     return everything, relevant

@@ -38,7 +38,7 @@ def test_run_prints_a_table_and_writes_figures_and_csv(tmp_path, capsys):
     printed = {(r[0], int(r[1])): float(r[2]) for r in rows if len(r) == 6}
     assert len(printed) == 8
     for key, value in printed.items():
-        assert value == pytest.approx(means[key], abs=0.0005)
+        assert value == pytest.approx(means[key], abs=0.00051)  # three decimals
     for path in (output / "digits").glob("*.png"):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
