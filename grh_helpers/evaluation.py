@@ -95,7 +95,7 @@ def radius_sweep(
         if len(ids) > _DENSE_SHARE * n_queries * len(index):
             if similarities is None:
                 clock = time.perf_counter()
-                similarities = _cosines(split.queries, split.database)
+                similarities = _cosines(split.queries, split.database, index._norms)
                 product_seconds = time.perf_counter() - clock
             else:
                 charged = product_seconds
@@ -138,11 +138,9 @@ def _summary(radius, precision, candidates, seconds) -> dict:
     }
 
 
-def _cosines(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
-    lengths = np.sqrt(np.einsum("ij,ij->i", database, database))
-    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    similarities = unit @ database.T
-    similarities /= lengths
+def _cosines(queries: np.ndarray, database: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    similarities = (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ database.T
+    similarities /= norms
     return similarities
 
 
