@@ -1,51 +1,59 @@
-"""Compare a number with the one that was recorded for this dataset, so that nothing drifts."""
+"""Compare a table with the one that was recorded for this data set, so that nothing drifts."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import tempfile
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from grh_helpers._files import atomic
 from grh_helpers.datasets import available
 
 __all__ = ["CheckpointError", "checkpoint", "recorded", "results_file"]
 
+_PACKAGE = Path(__file__).resolve().parent
+_IN_CHECKOUT = (_PACKAGE.parent / "pyproject.toml").exists()
+
 
 class CheckpointError(AssertionError):
-    """A number differs from the recorded one by more than its tolerance."""
+    """Figures differ from the recorded ones by more than their tolerance."""
 
 
 def results_file(dataset: str) -> Path:
-    """Path of the recorded figures of a dataset.
+    """Path of the recorded figures of a data set.
 
     Parameters
     ----------
     dataset : str
-        Name of a dataset, such as "digits".
+        Name of a data set, such as "digits".
 
     Returns
     -------
     Path
-        ``<dataset>.json`` in ``$GRH_RESULTS``, else in ``results/`` beside the package.
+        ``<dataset>.json`` in ``$GRH_RESULTS``, else in ``results/`` of the checkout, else in the
+        copy that an installed package carries.
     """
-    folder = os.environ.get("GRH_RESULTS") or Path(__file__).resolve().parent.parent / "results"
-    return Path(folder) / f"{dataset}.json"
+    default = (_PACKAGE.parent if _IN_CHECKOUT else _PACKAGE) / "results"
+    return Path(os.environ.get("GRH_RESULTS") or default) / f"{dataset}.json"
 
 
-def recorded(dataset: str) -> dict[str, dict[str, float]]:
-    """Read all recorded figures of a dataset.
+def recorded(dataset: str) -> dict[str, float]:
+    """Read all recorded figures of a data set.
 
     Parameters
     ----------
     dataset : str
-        Name of a dataset.
+        Name of a data set.
 
     Returns
     -------
-    dict
-        Name of a figure → ``{"value": ..., "tolerance": ...}``; empty if none is recorded.
+    dict of str to float
+        Empty if none is recorded.
 
     Raises
     ------
@@ -57,7 +65,7 @@ def recorded(dataset: str) -> dict[str, dict[str, float]]:
         return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(
             f"{path.name} is not valid JSON ({error}); restore it with git, or record it anew."
         ) from error
@@ -65,73 +73,123 @@ def recorded(dataset: str) -> dict[str, dict[str, float]]:
 
 def checkpoint(
     name: str,
-    value: float,
-    tolerance: float = 0.0,
-    dataset: str | None = None,
+    values: float | Mapping | pd.Series | pd.DataFrame,
+    tolerance: float | Mapping[str, float] = 0.0,
     *,
+    relative: float | Mapping[str, float] = 0.0,
+    dataset: str | None = None,
     record: bool = False,
 ) -> None:
-    """Print ✓ if a number agrees with the recorded one, and raise if not.
-
-    With `record`, or the environment variable ``GRH_RECORD=1``, the number is recorded first.
+    """Print one line if all figures of a table are as recorded, and raise if one is not.
 
     Parameters
     ----------
     name : str
-        Name of the figure, such as "lsh_precision_r2".
-    value : float
-        The number just computed.
-    tolerance : float, default=0
-        Largest absolute difference that still agrees. Counts and arithmetic need none; figures
-        that rest on floating-point sums may differ in a bit or two between machines.
+        What the table is, such as "ch5_paired": the first part of its figures' keys.
+    values : number, dict, Series or DataFrame
+        The figures just computed. The key of a figure is `name`, its row and its column, joined by
+        "_", in lower case. NaN in a table is no figure.
+    tolerance, relative : float or dict of column (or key) to float, default=0
+        A figure agrees up to ``tolerance + relative * |recorded|``. Counts and arithmetic need
+        none; figures that rest on floating-point sums may differ a little between machines.
     dataset : str, optional
-        Dataset that the number belongs to; by default the one that `load_dataset` returns
-        without a name.
-
+        Data set that the figures belong to; by default the one that `load_dataset` returns without
+        a name.
     record : bool, default=False
-        Write the number into the file.
+        Write the figures into the file first; the environment variable ``GRH_RECORD=1`` does too.
 
     Raises
     ------
     CheckpointError
-        If the number differs, or none is recorded; the message holds both numbers.
+        If figures differ or are not recorded; the message lists each with both values.
     ValueError
-        If the value is not a finite number.
+        If a figure is not a finite number, two have one key, or there is none to compare.
     """
     dataset = dataset or os.environ.get("GRH_DATASET") or "auto"
     if dataset == "auto":
         dataset = available()["auto"].name
-    value = float(value)
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, which is not a number that can be compared.")
+    figures = _figures(name, values, tolerance, relative)
     if record or os.environ.get("GRH_RECORD") == "1":
-        _record(name, value, tolerance, dataset)
-    figures = recorded(dataset)
-    if name not in figures:
+        _record(figures, dataset)
+    known, wrong = recorded(dataset), []
+    for key, (value, *allowed) in figures.items():
+        if key not in known:
+            wrong.append(f"{key} is {value:.6g} but none is recorded (GRH_RECORD=1 records it)")
+        elif not _agree(value, known[key], *allowed):
+            wrong.append(
+                f"{key} is {value:.6g} but {known[key]:.6g} is recorded, and the tolerance is "
+                f"{allowed[0] + allowed[1] * abs(known[key]):.3g}"
+            )
+    if wrong:
         raise CheckpointError(
-            f"{name} has no recorded figure for {dataset}; record it with GRH_RECORD=1."
+            f"{len(wrong)} of {len(figures)} figures are not as recorded for {dataset}: has the "
+            "code, the data or a library changed?\n- " + "\n- ".join(wrong)
         )
-    expected = figures[name]["value"]
+    print(f"✓ {len(figures)} figure{'s' if len(figures) > 1 else ''} as recorded")
+
+
+def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, float, float]]:
+    """Key of each figure → its value, absolute and relative tolerance."""
+    figures: dict[str, tuple[float, float, float]] = {}
+    for *parts, value in _cells(values):
+        key, value = "_".join([name, *map(_slug, parts)]), float(value)
+        if parts and np.isnan(value):
+            continue
+        if not np.isfinite(value):
+            raise ValueError(f"{key} is {value}, which is not a number that can be compared.")
+        if key in figures:
+            raise ValueError(f"Two figures have the key {key}; rename a row or a column.")
+        last = parts[-1] if parts else name
+        figures[key] = (
+            value,
+            *(
+                bound[last] if isinstance(bound, Mapping) else bound
+                for bound in (tolerance, relative)
+            ),
+        )
+    if not figures:
+        raise ValueError(f"{name} holds no figure to compare.")
+    return figures
+
+
+def _cells(values) -> Iterator[tuple]:
+    """Labels and value of each cell of a table."""
+    if isinstance(values, pd.DataFrame):
+        for row, cells in zip(values.index, values.to_numpy(), strict=True):
+            labels = row if isinstance(row, tuple) else (row,)
+            yield from ((*labels, column, v) for column, v in zip(values, cells, strict=True))
+    elif isinstance(values, Mapping | pd.Series):
+        yield from ((*(k if isinstance(k, tuple) else (k,)), value) for k, value in values.items())
+    else:
+        yield (values,)
+
+
+def _slug(label) -> str:
+    """`"GRH, svm"` → `grh_svm`; 2.0 → `2`."""
+    label = f"{label:g}" if isinstance(label, float) else str(label)
+    return re.sub(r"[^0-9a-zα-ω]+", "_", label.lower()).strip("_")
+
+
+def _agree(value: float, expected: float, tolerance: float, relative: float) -> bool:
     # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
-    if not abs(value - expected) <= tolerance + 1e-9 * max(1.0, abs(expected)):
-        raise CheckpointError(
-            f"{name} is {value:.6g} but {expected:.6g} is recorded for {dataset}, and the "
-            f"tolerance is {tolerance:g}: has the code, the data or a library changed?"
+    allowed = tolerance + relative * abs(expected) + 1e-9 * max(1.0, abs(expected))
+    return abs(value - expected) <= allowed
+
+
+def _record(figures: dict[str, tuple[float, float, float]], dataset: str) -> None:
+    path, known = results_file(dataset), recorded(dataset)
+    if not (_IN_CHECKOUT or os.environ.get("GRH_RESULTS")):
+        raise ValueError(
+            "Figures can be recorded in a checkout only, not in an installed package; "
+            "set GRH_RESULTS to a folder of your own."
         )
-    print(f"✓ {name}")
-
-
-def _record(name: str, value: float, tolerance: float, dataset: str) -> None:
-    path = results_file(dataset)
-    figures = recorded(dataset)
-    known = figures.get(name)
     # A figure that still agrees keeps its digits, so recording twice leaves a clean diff.
-    if known is None or abs(known["value"] - value) > tolerance or known["tolerance"] != tolerance:
-        figures[name] = {"value": float(f"{value:.12g}"), "tolerance": tolerance}
+    new = {
+        key: float(f"{value:.12g}")
+        for key, (value, *allowed) in figures.items()
+        if key not in known or not _agree(value, known[key], *allowed)
+    }
+    if new:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dict(sorted(figures.items())), indent=1) + "\n"
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-        ) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        with atomic(path, "w") as file:
+            file.write(json.dumps(dict(sorted({**known, **new}.items())), indent=0) + "\n")

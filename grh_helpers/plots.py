@@ -16,21 +16,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 __all__ = [
+    "legend_outside",
     "plot_equal_cost",
+    "plot_intervals",
     "plot_precision",
     "plot_precision_recall",
     "plot_time",
+    "reference",
     "show",
     "show_images",
+    "style",
     "use_style",
 ]
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+_METHODS = ["LSH", "GRH svm", "GRH kernel", "ITQ", "GRH ridge"]  # their colours, in all chapters
 
 
 def use_style() -> None:
-    """Set the fonts, sizes and colours of all figures of the series, once a notebook."""
+    """Set the fonts, sizes and colours of all figures of the series, once per notebook."""
     plt.rcParams.update(
         {
             "figure.figsize": (7.0, 4.2),
@@ -48,28 +53,125 @@ def use_style() -> None:
     )
 
 
-def _curves(frame: pd.DataFrame, x: str, y: str, ax: Axes | None, methods=None) -> Axes:
-    """Draw one line a method, the mean over draws, with the range of the draws behind it."""
-    missing = {x, y} - set(frame.columns)
-    if missing:
+def style(method: str, place: int = 0) -> dict[str, str]:
+    """Colour and marker of a method: the same in every figure of the series.
+
+    Parameters
+    ----------
+    method : str
+        One of the methods that the series compares, or any other label.
+    place : int, default=0
+        Place in the palette of a label that the series does not know.
+
+    Returns
+    -------
+    dict
+        ``color`` and ``marker``, to pass on to Matplotlib.
+
+    Examples
+    --------
+    >>> style("LSH")
+    {'color': '#0072B2', 'marker': 'o'}
+    """
+    place = _METHODS.index(method) if method in _METHODS else place
+    return {"color": _COLOURS[place % 7], "marker": _MARKERS[place % 7]}
+
+
+def reference(ax: Axes, value: float, label: str, axis: str = "y") -> None:
+    """Draw a grey dashed line at a value that the curves are to be compared with.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw; its legend, if it has one, is drawn again.
+    value : float
+        Place on the axis.
+    label : str
+        What the line stands for: an entry of the legend.
+    axis : {"y", "x"}, default="y"
+        Axis that `value` lies on.
+    """
+    line = ax.axhline if axis == "y" else ax.axvline
+    line(value, color="0.35", linestyle="--", marker="", label=label)
+    if ax.get_legend():
+        ax.legend()
+
+
+def legend_outside(ax: Axes, **options) -> None:
+    """Put the legend to the right of the axes, where it covers nothing.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes with labelled curves.
+    **options
+        Passed on to Matplotlib's ``legend``.
+    """
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **options)
+
+
+def _per_method(frame: pd.DataFrame, columns: set[str], methods=None):
+    """Yield (method, rows, style); a method keeps its style when only some are drawn."""
+    if missing := columns - set(frame.columns):
         raise ValueError(f"The frame has no column {', '.join(sorted(missing))} to plot.")
-    ax = plt.subplots()[1] if ax is None else ax
     if "method" not in frame:
-        frame = frame.assign(method=y.replace("_", " "))
-    # A method keeps its colour and marker when only some of the methods are drawn.
-    for i, method in enumerate(frame["method"].unique()):
-        if methods is not None and method not in methods:
-            continue
-        rows = frame[frame["method"] == method].groupby("radius")
-        style = {"color": _COLOURS[i % 7], "marker": _MARKERS[i % 7]}
-        ax.plot(rows[x].mean(), rows[y].mean(), label=method, **style)
-        if rows.size().max() > 1 and x == "radius":
-            low, high = rows[y].min(), rows[y].max()
-            ax.fill_between(low.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        frame = frame.assign(method="")
+    for place, (method, rows) in enumerate(frame.groupby("method", sort=False)):
+        if methods is None or method in methods:
+            yield method, rows, style(method, place)
+
+
+def _curves(frame: pd.DataFrame, x: str, y: str, ax: Axes | None, methods=None) -> Axes:
+    """Draw one line per method, the mean over draws, with the range of the draws behind it."""
+    ax = plt.subplots()[1] if ax is None else ax
+    for method, rows, look in _per_method(frame, {x, y, "radius"}, methods):
+        by_radius = rows.groupby("radius")
+        label = method or y.replace("_", " ")
+        ax.plot(by_radius[x].mean(), by_radius[y].mean(), label=label, **look)
+        if by_radius.size().max() > 1 and x == "radius":
+            low, high = by_radius[y].min(), by_radius[y].max()
+            ax.fill_between(low.index, low, high, color=look["color"], alpha=0.15, linewidth=0)
     if x == "radius":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("Hamming radius (bits)")
     ax.legend()
+    return ax
+
+
+def plot_intervals(
+    frame: pd.DataFrame, x: str, y: str = "mean", ax: Axes | None = None, **options
+) -> Axes:
+    """One line per method with its intervals.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `x`, `y`, ``low`` and ``high``, and ``method`` for several lines.
+    x, y : str
+        Columns to draw against each other.
+    ax : Axes, optional
+        Where to draw; by default a new figure.
+    **options
+        Passed on to Matplotlib's ``errorbar``.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If the frame lacks a column.
+    """
+    ax = plt.subplots()[1] if ax is None else ax
+    for method, rows, look in _per_method(frame, {x, y, "low", "high"}):
+        error = [rows[y] - rows["low"], rows["high"] - rows[y]]
+        ax.errorbar(
+            rows[x], rows[y], yerr=error, **{"capsize": 4, "label": method, **look, **options}
+        )
+    if "method" in frame:
+        ax.legend()
     return ax
 
 
@@ -109,8 +211,7 @@ def plot_precision(
     """
     ax = _curves(frame, "radius", column, ax, methods)
     if exact is not None:
-        ax.axhline(exact, color="0.35", linestyle="--", marker="", label="exact cosine search")
-        ax.legend()
+        reference(ax, exact, "exact cosine search")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("precision@10" + ("" if column == "precision" else ", non-empty queries"))
     return ax
@@ -119,7 +220,7 @@ def plot_precision(
 def plot_time(
     frame: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None
 ) -> Axes:
-    """Time a query by Hamming radius, on a logarithmic axis.
+    """Time per query by Hamming radius, on a logarithmic axis.
 
     Parameters
     ----------
@@ -139,14 +240,14 @@ def plot_time(
     milliseconds = frame.assign(milliseconds=frame["seconds"] * 1000)
     ax = _curves(milliseconds, "radius", "milliseconds", ax, methods)
     ax.set_yscale("log")
-    ax.set_ylabel("time a query (ms)")
+    ax.set_ylabel("time per query (ms)")
     return ax
 
 
 def plot_equal_cost(
     frame: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None
 ) -> Axes:
-    """Precision against the number of candidates examined: one point a radius.
+    """Precision against the number of candidates examined: one point per radius.
 
     Parameters
     ----------
@@ -166,13 +267,13 @@ def plot_equal_cost(
     ax = _curves(frame, "candidates", "precision", ax, methods)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("candidates a query (one point a radius)")
+    ax.set_xlabel("candidates per query (one point per radius)")
     ax.set_ylabel("precision@10")
     return ax
 
 
 def plot_precision_recall(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Precision against recall of Hamming balls: one point a radius.
+    """Precision against recall of Hamming balls: one point per radius.
 
     Parameters
     ----------
@@ -213,16 +314,16 @@ def show_images(
     images : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
         Grey or colour pictures.
     titles : sequence of str, optional
-        One a picture.
+        One per picture.
     hits : sequence of bool, optional
         Whether each retrieved picture is of the query's class.
     columns : int, default=10
-        Pictures a row.
+        Pictures per row.
 
     Returns
     -------
     ndarray of Axes
-        One a cell of the grid.
+        One per cell of the grid.
 
     Raises
     ------
@@ -233,9 +334,8 @@ def show_images(
         raise ValueError("There are no images to show.")
     columns = min(columns, len(images))
     n_rows = -(-len(images) // columns)
-    fig, axes = plt.subplots(
-        n_rows, columns, figsize=(columns, 1.35 * n_rows), squeeze=False
-    )  # fmt: skip
+    size = (columns, 1.35 * n_rows)
+    _, axes = plt.subplots(n_rows, columns, figsize=size, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 from grh_helpers.checkpoints import CheckpointError, checkpoint, recorded, results_file
@@ -19,66 +21,112 @@ ROOT = Path(__file__).resolve().parent.parent
 def results(tmp_path, monkeypatch):
     monkeypatch.setenv("GRH_RESULTS", str(tmp_path))
     monkeypatch.delenv("GRH_RECORD", raising=False)
-    (tmp_path / "digits.json").write_text(
-        json.dumps({"p": {"value": 0.5, "tolerance": 0.01}, "n": {"value": 7, "tolerance": 0}})
-    )
+    figures = {"p": 0.5, "n": 7, "t_lsh_2_map": 0.25, "t_lsh_2_candidates": 200, "d_a": 1}
+    (tmp_path / "digits.json").write_text(json.dumps(figures))
     return tmp_path
 
 
-def test_agreement_prints_a_tick(results, capsys):
-    checkpoint("p", 0.509, 0.01, "digits")
-    checkpoint("n", 7, dataset="digits")
-    assert capsys.readouterr().out == "✓ p\n✓ n\n"
+@pytest.fixture
+def table():
+    index = pd.MultiIndex.from_tuples([("LSH", 2.0)], names=["method", "radius"])
+    return pd.DataFrame({"map": [0.25], "candidates": [202], "empty": [np.nan]}, index=index)
+
+
+def test_agreement_prints_one_line(results, table, capsys):
+    checkpoint("p", 0.509, 0.01, dataset="digits")
+    checkpoint("t", table, {"map": 0, "candidates": 1, "empty": 0}, relative=0.01, dataset="digits")
+    checkpoint("d", {"a": 1, "b": np.nan}, dataset="digits")
+    checkpoint("d", pd.Series({"A": 1.0}), dataset="digits")
+    ticks = [f"✓ {n} as recorded\n" for n in ("1 figure", "2 figures", "1 figure", "1 figure")]
+    assert capsys.readouterr().out == "".join(ticks)
 
 
 @pytest.mark.parametrize(("name", "value", "tolerance"), [("p", 0.511, 0.01), ("n", 8, 0)])
 def test_disagreement_raises_with_both_numbers(results, name, value, tolerance, capsys):
     with pytest.raises(CheckpointError) as error:
-        checkpoint(name, value, tolerance, "digits")
+        checkpoint(name, value, tolerance, dataset="digits")
     expected = {"p": "0.5 ", "n": "7 "}[name]
-    assert f"{name} is {value:.6g} but {expected}is recorded for digits" in str(error.value)
+    assert f"{name} is {value:.6g} but {expected}is recorded" in str(error.value)
+    assert "1 of 1 figures are not as recorded for digits" in str(error.value)
     assert capsys.readouterr().out == ""
 
 
-def test_an_unknown_figure_raises(results):
-    with pytest.raises(CheckpointError, match="q has no recorded figure for digits"):
-        checkpoint("q", 1, dataset="digits")
-    with pytest.raises(CheckpointError, match="no recorded figure for cifar10"):
+def test_every_wrong_figure_is_listed(results, table):
+    table.loc[("LSH", 2.0)] = [0.26, 205, np.nan]
+    table["more"] = 1
+    with pytest.raises(CheckpointError) as error:
+        relative = {"map": 0.1, "candidates": 0.02, "empty": 0, "more": 0}
+        checkpoint("t", table, 0.001, relative=relative, dataset="digits")
+    assert str(error.value).splitlines()[1:] == [
+        "- t_lsh_2_candidates is 205 but 200 is recorded, and the tolerance is 4",
+        "- t_lsh_2_more is 1 but none is recorded (GRH_RECORD=1 records it)",
+    ]
+
+
+def test_an_unknown_data_set_raises(results):
+    with pytest.raises(CheckpointError, match="p is 0.5 but none is recorded"):
         checkpoint("p", 0.5, dataset="cifar10")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": float("inf")}])
 def test_not_a_number_raises(results, value):
     with pytest.raises(ValueError, match="not a number that can be compared"):
-        checkpoint("p", value, 0.01, "digits")
+        checkpoint("p", value, 0.01, dataset="digits")
 
 
-def test_dataset_is_the_one_of_the_environment(results, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({}, "no figure"), ({"a": np.nan}, "no figure"), ({"a b": 1, "a, B": 2}, "the key p_a_b")],
+)
+def test_a_table_without_figures_or_with_one_key_twice_raises(results, values, message):
+    with pytest.raises(ValueError, match=message):
+        checkpoint("p", values, dataset="digits")
+
+
+def test_data_set_is_the_one_of_the_environment(results, monkeypatch, capsys):
     monkeypatch.setenv("GRH_DATASET", "digits")
     checkpoint("n", 7)
     monkeypatch.delenv("GRH_DATASET")
     monkeypatch.setenv("GRH_DATA_HOME", str(results / "nothing here"))  # so auto means digits
     checkpoint("n", 7)
-    assert capsys.readouterr().out == "✓ n\n✓ n\n"
+    assert capsys.readouterr().out == 2 * "✓ 1 figure as recorded\n"
 
 
 def test_recording_keeps_what_still_agrees_and_sorts(results, monkeypatch):
     monkeypatch.setenv("GRH_RECORD", "1")
     before = results_file("digits").read_text()
-    checkpoint("p", 0.5004, 0.01, "digits")
+    checkpoint("p", 0.5004, 0.01, dataset="digits")
     assert results_file("digits").read_text() == before, "a clean diff when nothing has changed"
-    checkpoint("a", 2.0, 0.1, "digits")
-    checkpoint("p", 0.7, 0.01, "digits")
+    checkpoint("a", 2.0, 0.1, dataset="digits")
+    checkpoint("p", 0.7, 0.01, dataset="digits")
     figures = recorded("digits")
-    assert list(figures) == ["a", "n", "p"]
-    assert figures["p"] == {"value": 0.7, "tolerance": 0.01}
+    assert list(figures) == sorted(figures) and figures["a"] == 2.0
+    assert figures["p"] == 0.7
     assert [p.name for p in results.iterdir()] == ["digits.json"], "no temporary file is left"
+
+
+def test_an_installed_package_carries_its_figures_and_refuses_to_record(tmp_path):
+    wheel(tmp_path)
+    code = "from grh_helpers import checkpoint; checkpoint('run_exact_precision', {}, 1, record={})"
+    value = recorded("digits")["run_exact_precision"]
+    for record, expected in ((False, "✓ 1 figure as recorded"), (True, "in a checkout only")):
+        status, output = run(tmp_path, "-c", code.format(value, record))
+        assert expected in output, output
+
+
+def wheel(folder):
+    """Lay the package out as an installed wheel does: figures inside, no checkout around it."""
+    shutil.copytree(ROOT / "grh_helpers", folder / "grh_helpers",
+                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    (folder / "grh_helpers" / "results").mkdir()
+    for path in (ROOT / "results").glob("*.json"):
+        shutil.copy(path, folder / "grh_helpers" / "results")
 
 
 def test_a_damaged_file_is_named(results):
     results_file("digits").write_text("{")
     with pytest.raises(ValueError, match="digits.json is not valid JSON"):
-        checkpoint("p", 0.5, 0.01, "digits")
+        checkpoint("p", 0.5, 0.01, dataset="digits")
 
 
 # The regression bites -----------------------------------------------------------------------------
@@ -101,7 +149,8 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "grh_helpers", folder / "grh_helpers",
                     ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
-    shutil.copy(ROOT / "notebooks" / "_build.py", folder / "_build.py")
+    for path in ("notebooks/_build.py", "pyproject.toml"):  # the latter marks a checkout
+        shutil.copy(ROOT / path, folder)
     cells = [nbformat.v4.new_code_cell(text.strip()) for text in NOTEBOOK.split("---")]
     for cell in cells[1:]:
         cell.metadata["tags"] = ["nbval-check-output"]
@@ -146,7 +195,7 @@ def test_running_again_leaves_no_difference(altered):
 def test_a_changed_recorded_number_turns_red(altered):
     path = altered / "results" / "digits.json"
     figures = json.loads(path.read_text())
-    figures["demo_ones"]["value"] += 0.001
+    figures["demo_ones"] += 0.001
     path.write_text(json.dumps(figures))
     status, output = regression(altered)
     assert status == 1 and "demo_ones is" in output
