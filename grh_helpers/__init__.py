@@ -11,7 +11,7 @@ from grh_helpers.evaluation import (
     radius_sweep,
 )
 from grh_helpers.gist import gist
-from grh_helpers.hashing import GRH, LSH, graph_step, make_learner
+from grh_helpers.hashing import GRH, LSH, graph_step
 from grh_helpers.search import HammingIndex, pack_bits, unpack_bits
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "gist",
     "graph_step",
     "load_dataset",
-    "make_learner",
     "mean_average_precision",
     "pack_bits",
     "precision_at_k",

@@ -2,76 +2,75 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
+    MultiOutputMixin,
     TransformerMixin,
     clone,
     is_classifier,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-__all__ = ["GRH", "LSH", "graph_step", "make_learner"]
+__all__ = ["GRH", "LSH", "graph_step"]
 
 _BLOCK = 4096  # rows encoded at a time: 16 MB of 512 float64 features, and small temporaries
+_SVM_STEPS = 100  # solver steps per row before it gives up; normalised vectors need five at most
 
 
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, but it is {value!r}.")
-
-
-def _as_signs(bits: np.ndarray) -> np.ndarray:
-    """Bits as the -1.0 and +1.0 of the papers' algebra."""
-    return np.where(bits, 1.0, -1.0)
-
-
-def _encode(X: np.ndarray, n_bits: int, scores) -> np.ndarray:
-    """Sign of ``scores(block)`` for every block of rows, without a second copy of X.
-
-    NaN and infinity always reach the scores, so X itself is read again only to explain them.
-    """
-    bits = np.empty((len(X), n_bits), dtype=bool)
-    for start in range(0, len(X), _BLOCK):
-        block = X[start : start + _BLOCK]
-        with np.errstate(invalid="ignore", over="ignore"):
-            projected = scores(block)
-        if not np.isfinite(projected).all():
-            assert_all_finite(block, input_name="X")
-        np.greater_equal(projected, 0, out=bits[start : start + _BLOCK])
-    return bits
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
 
 
 class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """What LSH and GRH share: checking the input and encoding by hyperplanes."""
+    """What all hashers share: checked input, and bits that are the signs of scores.
+
+    The scores are those of the hyperplanes coef_ and intercept_; a subclass finds them.
+    """
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # bool comes out, whatever goes in
         return tags
 
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.coef_)
+    _n_features_out = property(lambda self: len(self.coef_))
 
     def _validate(self, X, *, reset: bool) -> np.ndarray:
-        # When encoding, _encode looks for NaN and infinity where it costs next to nothing.
+        if issparse(X):
+            raise ValueError("X must be dense, got a sparse matrix; use TruncatedSVD first.")
+        # When encoding, _hash looks for NaN and infinity where it costs next to nothing.
         return validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=reset
         )
 
-    def _draw(self, rng: np.random.RandomState, n_bits: int, n_features: int) -> np.ndarray:
-        return rng.standard_normal((n_bits, n_features))
+    def _scores(self, X: np.ndarray) -> np.ndarray:
+        """Distance from each hyperplane times the length of its normal, in the precision of X."""
+        weights = np.ascontiguousarray(self.coef_.T, dtype=X.dtype)
+        return X @ weights + self.intercept_.astype(X.dtype)
+
+    def _hash(self, X: np.ndarray) -> np.ndarray:
+        bits = np.empty((len(X), self._n_features_out), dtype=bool)
+        for start in range(0, len(X), _BLOCK):
+            block = X[start : start + _BLOCK]
+            with np.errstate(invalid="ignore", over="ignore"):
+                scores = self._scores(block)
+            if not np.isfinite(scores).all():  # as they are wherever X is not finite
+                assert_all_finite(block, input_name="X")
+            np.greater_equal(scores, 0, out=bits[start : start + _BLOCK])
+        return bits
 
     def transform(self, X) -> np.ndarray:
         """Hash the rows of X.
@@ -79,36 +78,35 @@ class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Vectors, normalised and centred like those given to `fit`. float32 is encoded in
-            float32, everything else in float64.
+            Vectors, normalised and centred like those given to `fit`. Hyperplanes encode float32
+            in float32, everything else in float64.
 
         Returns
         -------
         ndarray of bool, shape (n_samples, n_bits)
-            True where a vector lies on the positive side of a hyperplane, or on it.
+            True where a row lies on the positive side of a hyperplane, or on it; for other
+            learners, where they say +1. The sign of zero is +1.
 
         Raises
         ------
         ValueError
-            If X has another number of features than in `fit`, or NaN or infinite entries.
+            If X is sparse, has another number of features than in `fit`, or has NaN or infinite
+            entries.
         """
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        weights = np.ascontiguousarray(self.coef_.T, dtype=X.dtype)
-        offset = self.intercept_.astype(X.dtype)
-        return _encode(X, len(self.coef_), lambda block: block @ weights + offset)
+        return self._hash(self._validate(X, reset=False))
 
 
 class LSH(_Hasher):
     """Locality-sensitive hashing by the signs of random projections.
 
     Each bit says on which side of a random hyperplane through the origin a vector lies. Two
-    vectors at an angle θ agree in a bit with probability 1 − θ/π.
+    vectors at an angle θ agree in a bit with probability 1 − θ/π. Built by hand in chapter 2.
 
     Parameters
     ----------
     n_bits : int, default=16
-        Number of hyperplanes, one a bit.
+        Number of hyperplanes, one per bit.
     random_state : int, RandomState instance or None, default=None
         Seed of the Gaussian hyperplanes; an int gives the same bits on every machine.
 
@@ -159,23 +157,47 @@ class LSH(_Hasher):
         Raises
         ------
         ValueError
-            If `n_bits` is not a whole number of at least 1, or X is not a finite matrix.
+            If a parameter is out of range, or X is not a dense finite matrix.
         """
         _check_count("n_bits", self.n_bits)
         X = self._validate(X, reset=True)
-        self.coef_ = self._draw(check_random_state(self.random_state), self.n_bits, X.shape[1])
+        rng = check_random_state(self.random_state)
+        self.coef_ = rng.standard_normal((self.n_bits, X.shape[1]))
         self.intercept_ = np.zeros(self.n_bits)
         return self
 
 
+class _LinearSVMs(MultiOutputMixin, _Hasher):
+    """The paper's learner: a linear SVM per column of ±1 targets, all from one Gram matrix."""
+
+    def __init__(self, n_jobs: int | None = None):
+        self.n_jobs = n_jobs
+
+    def fit(self, X: np.ndarray, targets: np.ndarray) -> _LinearSVMs:
+        svm, gram = SVC(kernel="precomputed", max_iter=_SVM_STEPS * len(X)), X @ X.T
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one below instead of one per bit
+            svms = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+                delayed(clone(svm).fit)(gram, target) for target in np.atleast_2d(targets.T)
+            )
+        if any(svm.fit_status_ for svm in svms):
+            message = "The SVM stopped before it converged; scale each row to length 1 first."
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        self.coef_ = np.array([svm.dual_coef_[0] @ X[svm.support_] for svm in svms])
+        self.intercept_ = np.array([svm.intercept_[0] for svm in svms])
+        return self
+
+
 def graph_step(
-    bits, initial_bits, neighbours_mean, alpha: float, regularise: str = "paper"
+    bits, initial_bits, neighbours_mean: Callable, alpha: float, regularise: str = "paper"
 ) -> np.ndarray:
     """Step A of GRH: pull each bit towards the mean of its neighbours' bits.
 
+    Built by hand in chapter 4.
+
     Parameters
     ----------
-    bits, initial_bits : array-like of bool, shape (n_samples, n_bits)
+    bits, initial_bits : array-like of shape (n_samples, n_bits), bool or 0/1 integers
         The current bits and those that the whole procedure started from.
     neighbours_mean : callable
         Maps signs (n_samples, n_bits) to the neighbours' mean signs of the same shape.
@@ -190,9 +212,14 @@ def graph_step(
     ndarray of bool, shape (n_samples, n_bits)
         The regularised bits; the sign of zero counts as +1.
 
+    Raises
+    ------
+    ValueError
+        If `alpha` or `regularise` is none of these, or the bits hold anything but 0 and 1.
+
     Examples
     --------
-    Three images, all neighbours of each other; the third disagrees with a mean of 1/3, and a bit
+    Three rows, all neighbours of each other; the third disagrees with a mean of 1/3, and a bit
     flips only when α > 1 / (1 + |mean|) = 0.75.
 
     >>> import numpy as np
@@ -204,50 +231,32 @@ def graph_step(
     >>> graph_step(bits, bits, mean, alpha=0.8).ravel().tolist()
     [True, True, True]
     """
-    mean = neighbours_mean(_as_signs(bits))
+    if not isinstance(alpha, Real) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
+    current, initial = _as_signs(bits), _as_signs(initial_bits)
+    mean = neighbours_mean(current)
+    if regularise == "paper":
+        return alpha * mean + (1 - alpha) * initial >= 0
     if regularise == "published":
-        return alpha * _as_signs(mean >= 0) + (1 - alpha) * _as_signs(bits) >= 0
-    return alpha * mean + (1 - alpha) * _as_signs(initial_bits) >= 0
+        return alpha * _as_signs(mean >= 0) + (1 - alpha) * current >= 0
+    raise ValueError(f'regularise must be "paper" or "published", got {regularise!r}.')
 
 
-def make_learner(name: str):
-    """Build one of the learners that the series compares, by name.
-
-    Parameters
-    ----------
-    name : {"svm", "ridge", "kernel"}
-        "svm": the paper's linear SVM (None, GRH's own fast path). "ridge": linear ridge
-        regression. "kernel": ridge regression with a Gaussian kernel, for vectors of norm
-        near one; its two numbers were chosen by `benchmarks/choose_defaults.py`, where
-        alpha from 0.03 to 0.3 makes no difference above 0.001.
-
-    Returns
-    -------
-    estimator or None
-        What to give to ``GRH(learner=...)``.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    learners = {
-        "svm": lambda: None,
-        "ridge": lambda: Ridge(alpha=1.0),
-        "kernel": lambda: KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1),
-    }
-    if name not in learners:
-        raise ValueError(f"Unknown learner {name!r}; choose one of {', '.join(learners)}.")
-    return learners[name]()
+def _as_signs(bits) -> np.ndarray:
+    """Bits as the -1.0 and +1.0 of the papers' algebra."""
+    bits = np.asarray(bits)
+    if bits.dtype != bool and not np.isin(bits, (0, 1)).all():
+        raise ValueError("Bits must be bool or the integers 0 and 1, got others; use signs >= 0.")
+    return np.where(bits, 1.0, -1.0)
 
 
 class GRH(_Hasher):
-    """Graph Regularised Hashing: hyperplanes learned from labels or from a similarity graph.
+    """Graph Regularised Hashing: hash functions learned from labels or from a similarity graph.
 
     Starting from the bits of `init`, repeat `n_iter` times: (A) pull each bit towards the mean
-    of its neighbours in the graph; (B) train one classifier a bit on the result and replace the
-    bits by its predictions. The classifiers of the last round are the hash functions. A bit that
-    step A makes equal for all images gets a fresh random hyperplane.
+    of its neighbours in the graph; (B) train one classifier per bit on the result and replace
+    the bits by its predictions. The classifiers of the last round are the hash functions. A bit
+    that step A makes equal for all rows gets a fresh random hyperplane. Built by hand in chapter 4.
 
     Parameters
     ----------
@@ -260,9 +269,13 @@ class GRH(_Hasher):
     n_iter : int, default=1
         Rounds of steps A and B, chosen likewise: with alpha = 1 a second round makes bits lopsided,
         which fills buckets but ranks worse.
-    learner : scikit-learn classifier or regressor, or None, default=None
-        What step B trains. None is the paper's linear SVM (C=1, with intercept), all bits from
-        one Gram matrix. A learner that takes several outputs is fitted once for all bits.
+    learner : {"svm", "ridge", "kernel"} or a scikit-learn estimator, default="svm"
+        What step B trains. "svm": the paper's linear SVM (C=1, with intercept), all bits from
+        one Gram matrix, for rows of length near one. "ridge": linear ridge regression, which
+        needs no n×n matrix. "kernel": ridge regression with a Gaussian kernel, for rows of length
+        near one; its two numbers were chosen by `benchmarks/choose_defaults.py`, where a
+        regulariser from 0.03 to 0.3 makes no difference above 0.001. A classifier or regressor
+        that takes several outputs is fitted once for all bits, any other once per bit.
     init : "lsh" or a hashing estimator, default="lsh"
         Where the bits start; an estimator is cloned, fitted, and must return `n_bits` bits.
     regularise : {"paper", "published"}, default="paper"
@@ -274,11 +287,11 @@ class GRH(_Hasher):
 
     Attributes
     ----------
-    coef_, intercept_ : ndarray of float64, shapes (n_bits, n_features) and (n_bits,)
-        The learned hyperplanes. Where another learner than the SVM decides a bit, its row is
-        zero and `learners_` holds the model.
     learners_ : list of (ndarray of int, estimator)
-        Fitted models and the bits they decide; empty for the SVM.
+        The fitted models, each with the bits that it decides. A fitted `LSH` decides the bits
+        that got random hyperplanes.
+    coef_, intercept_ : ndarray of float64, shapes (n_bits, n_features) and (n_bits,)
+        The hyperplanes, if all learners are linear models.
     flips_ : ndarray of float64, shape (n_iter,)
         Share of the bits that step A changed in each round, against the bits it was given.
     train_bits_ : ndarray of bool, shape (n_samples, n_bits)
@@ -311,7 +324,7 @@ class GRH(_Hasher):
         n_bits: int = 16,
         alpha: float = 1.0,
         n_iter: int = 1,
-        learner=None,
+        learner="svm",
         init="lsh",
         regularise: str = "paper",
         random_state=None,
@@ -339,10 +352,10 @@ class GRH(_Hasher):
         X : array-like of shape (n_samples, n_features)
             Training vectors, normalised and centred.
         y : array-like of shape (n_samples,), optional
-            Class labels: images of a class are neighbours. The n×n graph is never built, since
+            Class labels: rows of a class are neighbours. The n×n graph is never built, since
             its neighbours' mean is the mean of each class.
         graph : sparse or dense matrix of shape (n_samples, n_samples), optional
-            Similarities >= 0 instead of labels; row i holds the neighbours of image i, and
+            Similarities >= 0 instead of labels; row i holds the neighbours of row i of X, and
             their mean is weighted by it (D⁻¹S in place of labels).
 
         Returns
@@ -353,185 +366,152 @@ class GRH(_Hasher):
         Raises
         ------
         ValueError
-            If a parameter is out of range; X and y differ in length; there is only one class;
-            both or neither of y and graph are given; or the graph has the wrong shape, negative
-            or missing weights, or a node without neighbours.
+            If a parameter is out of range; X is not a dense finite matrix; X and y differ in
+            length; y has no two classes, or a row without a label; both or neither of y and graph
+            are given; the graph has the wrong shape, negative or missing weights, or a node
+            without neighbours; or the learner runs out of memory.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the SVM's solver gives up, as it does on vectors of great length.
         """
-        self._check_parameters()
+        _check_count("n_bits", self.n_bits)
+        _check_count("n_iter", self.n_iter)
         X = self._validate(X, reset=True)
         neighbours_mean = self._neighbours_mean(len(X), y, graph)
         rng = check_random_state(self.random_state)
-        initial_bits = self._initial_bits(X, y, rng)
-        gram = X @ X.T if self.learner is None else None
-        bits, flips = initial_bits, []
+        initial_bits = bits = self._initial_bits(X, y, rng)
+        flips = []
         for _ in range(self.n_iter):
             targets = graph_step(bits, initial_bits, neighbours_mean, self.alpha, self.regularise)
             flips.append(np.mean(targets != bits))
-            self._learn(X, targets, gram, rng)
-            bits = self._bits(X)
+            self.learners_ = self._learn(X, targets, rng)
+            bits = self._hash(X)
         self.flips_ = np.array(flips)
         self.train_bits_ = targets
         return self
 
-    def _check_parameters(self) -> None:
-        _check_count("n_bits", self.n_bits)
-        _check_count("n_iter", self.n_iter)
-        if not isinstance(self.alpha, Real) or not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie between 0 and 1, but it is {self.alpha!r}.")
-        if self.regularise not in ("paper", "published"):
-            raise ValueError(
-                f'regularise must be "paper" or "published", but it is {self.regularise!r}.'
-            )
-        if not (hasattr(self.init, "fit") or (isinstance(self.init, str) and self.init == "lsh")):
-            raise ValueError(f'init must be "lsh" or a hashing estimator, but it is {self.init!r}.')
-        if self.learner is not None and not hasattr(self.learner, "fit"):
-            raise ValueError(
-                "learner must be a scikit-learn classifier or regressor, or None for the linear "
-                f"SVM, but it is {self.learner!r}; names such as 'ridge' go through make_learner."
-            )
-
-    def _neighbours_mean(self, n: int, y, graph):
-        """Return the function that averages signs over each image's neighbours."""
+    def _neighbours_mean(self, n: int, y, graph) -> Callable:
+        """Return the function that averages signs over each row's neighbours."""
         if y is None and graph is None:
-            raise ValueError(
-                "This GRH estimator requires y to be passed, but the target y is None; "
-                "pass class labels as y, or a similarity matrix as graph."
-            )
+            message = "GRH requires y to be passed, but the target y is None; pass it or a graph."
+            raise ValueError(message)
         if y is not None and graph is not None:
             raise ValueError("Pass class labels as y or a similarity matrix as graph, not both.")
         if graph is not None:
-            return self._graph_mean(n, graph)
+            return _graph_mean(n, graph)
         y = column_or_1d(y, warn=True)
         if len(y) != n:
-            raise ValueError(f"X has {n} rows but y has {len(y)} labels; they must agree.")
+            raise ValueError(f"y must have one label per row of X, {n}, got {len(y)}.")
         assert_all_finite(y, input_name="y")
-        self.classes_, members = np.unique(y, return_inverse=True)
+        try:
+            self.classes_, members = np.unique(y, return_inverse=True)
+        except TypeError as error:  # there is no order between them
+            raise ValueError("Labels must be all numbers or all strings, without None.") from error
         if len(self.classes_) < 2:
-            raise ValueError(
-                f"The labels hold only one class ({self.classes_[0]!r}); "
-                "GRH needs at least two to tell apart."
-            )
+            raise ValueError(f"y must hold two classes or more, got one class: {self.classes_[0]}.")
         # A sparse one-hot matrix: summing the ±1 of each class is exact, so ties are exact too.
         membership = csr_array((np.ones(n), members, np.arange(n + 1)))
         sizes = np.bincount(members)[:, None]
         return lambda signs: ((membership.T @ signs) / sizes)[members]
 
-    @staticmethod
-    def _graph_mean(n: int, graph):
-        graph = csr_array(graph, dtype=np.float64)
-        if graph.shape != (n, n):
-            raise ValueError(
-                f"The graph must have one row and one column an image, ({n}, {n}) here, "
-                f"but its shape is {graph.shape}."
-            )
-        if not (np.isfinite(graph.data).all() and (graph.data >= 0).all()):
-            raise ValueError("The graph's weights must be finite and not negative.")
-        degrees = graph.sum(axis=1)
-        if (degrees == 0).any():
-            raise ValueError(
-                f"Node {np.flatnonzero(degrees == 0)[0]} of the graph has no neighbour; "
-                "connect it, to itself if to nothing else, or leave the image out."
-            )
-        return lambda signs: (graph @ signs) / degrees[:, None]
-
     def _initial_bits(self, X: np.ndarray, y, rng: np.random.RandomState) -> np.ndarray:
-        if isinstance(self.init, str):
-            start = LSH(self.n_bits, random_state=rng)
-        else:
-            start = _seeded(self.init, rng)
+        start = _choose("init", self.init, {"lsh": LSH(self.n_bits, rng)}, "transform")
+        if start is self.init:
+            start = _seeded(start, rng)
         bits = np.asarray(start.fit(X, y).transform(X))
         if bits.shape != (len(X), self.n_bits) or bits.dtype != bool:
-            raise ValueError(
-                f"init must give {self.n_bits} bool bits an image, "
-                f"but it gave {bits.dtype} of shape {bits.shape}."
-            )
+            got = f"{bits.dtype} of shape {bits.shape}"
+            raise ValueError(f"init must give {self.n_bits} bool bits per row, got {got}.")
         return bits
 
-    def _learn(self, X, targets, gram, rng) -> None:
-        """Step B: one hash function a bit."""
-        self.coef_ = np.zeros((self.n_bits, X.shape[1]))
-        self.intercept_ = np.zeros(self.n_bits)
-        self.learners_ = []
+    def _learn(self, X: np.ndarray, targets: np.ndarray, rng: np.random.RandomState) -> list:
+        """Step B: return models that predict the targets, each with the bits that it decides."""
+        kernel = KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)
+        named = {"svm": _LinearSVMs(self.n_jobs), "ridge": Ridge(alpha=1.0), "kernel": kernel}
+        learner = _choose("learner", self.learner, named, "predict")
         constant = (targets == targets[0]).all(axis=0)
-        self.coef_[constant] = self._draw(rng, constant.sum(), X.shape[1])
-        varying = np.flatnonzero(~constant)
-        if len(varying) == 0:
-            return
-        parallel = Parallel(n_jobs=self.n_jobs, prefer="threads")
-        if gram is not None:
-            planes = parallel(delayed(_linear_svm)(X, gram, targets[:, bit]) for bit in varying)
-            for bit, (weights, offset) in zip(varying, planes, strict=True):
-                self.coef_[bit], self.intercept_[bit] = weights, offset
-            return
-        labels = targets.astype(int) if is_classifier(self.learner) else _as_signs(targets)
-        if _takes_many_outputs(self.learner) and len(varying) > 1:
-            groups = [varying]
-        else:
-            groups = [varying[i : i + 1] for i in range(len(varying))]
-        seeded = [_seeded(self.learner, rng) for _ in groups]
-        fitted = parallel(
-            delayed(learner.fit)(X, labels[:, group] if len(group) > 1 else labels[:, group[0]])
-            for learner, group in zip(seeded, groups, strict=True)
-        )
-        self.learners_ = list(zip(groups, fitted, strict=True))
+        fresh, varying = np.flatnonzero(constant), np.flatnonzero(~constant)
+        drawn = [(fresh, LSH(len(fresh), rng).fit(X))] if len(fresh) else []
+        tags = get_tags(learner)
+        only_many = not tags.target_tags.single_output  # such as MultiOutputClassifier
+        many = getattr(tags.classifier_tags, "multi_label", tags.target_tags.multi_output)
+        # One fit for all bits where the learner takes several outputs, otherwise one per bit.
+        groups = [varying] if (many or only_many) and len(varying) else varying[:, None]
+        labels = targets.astype(int) if is_classifier(learner) else _as_signs(targets)
+        columns = [labels[:, bits] if only_many else labels[:, bits].squeeze() for bits in groups]
+        try:
+            fitted = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+                delayed(_seeded(learner, rng).fit)(X, column) for column in columns
+            )
+        except MemoryError as error:
+            raise ValueError('There is no memory left; use "ridge" or fewer rows.') from error
+        return drawn + list(zip(groups, fitted, strict=True))
 
-    def _bits(self, X: np.ndarray) -> np.ndarray:
-        if not self.learners_:
-            return super().transform(X)
+    def _scores(self, X: np.ndarray) -> np.ndarray:
+        if all(isinstance(model, _Hasher) for _, model in self.learners_):
+            return super()._scores(X)  # only hyperplanes: one product for all bits
+        scores = np.empty((len(X), self._n_features_out))
+        for bits, model in self.learners_:
+            scores[:, bits] = _predict(model, X)
+        return scores
 
-        def scores(block):
-            assert_all_finite(block, input_name="X")
-            out = block @ self.coef_.T + self.intercept_
-            for group, learner in self.learners_:
-                predicted = np.asarray(learner.predict(block), dtype=float)
-                if is_classifier(learner):
-                    predicted = predicted - 0.5
-                out[:, group] = predicted.reshape(len(block), -1)
-            return out
+    _n_features_out = property(lambda self: sum(len(bits) for bits, _ in self.learners_))
 
-        return _encode(X, self.n_bits, scores)
+    def _stacked(self, name: str, *shape: int) -> np.ndarray:
+        rows = np.empty(shape)
+        for bits, model in self.learners_:
+            rows[bits] = getattr(model, name)
+        return rows
 
-    def transform(self, X) -> np.ndarray:
-        """Hash the rows of X.
+    @property
+    def coef_(self) -> np.ndarray:
+        """The hyperplanes' normal vectors, row by row from the models that decide the bits."""
+        return self._stacked("coef_", self._n_features_out, self.n_features_in_)
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Vectors, normalised and centred like those given to `fit`.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_samples, n_bits)
-            True where the bit's hyperplane, or learner, says +1; the sign of zero is +1.
-
-        Raises
-        ------
-        ValueError
-            If X has another number of features than in `fit`, or NaN or infinite entries.
-        """
-        check_is_fitted(self)
-        return self._bits(self._validate(X, reset=False))
+    @property
+    def intercept_(self) -> np.ndarray:
+        """The hyperplanes' offsets, likewise."""
+        return self._stacked("intercept_", self._n_features_out)
 
 
-def _linear_svm(X, gram, target) -> tuple[np.ndarray, float]:
-    """Train one linear SVM from the shared Gram matrix; return its hyperplane."""
-    svm = SVC(kernel="precomputed").fit(gram, target)
-    return svm.dual_coef_[0] @ X[svm.support_], svm.intercept_[0]
+def _graph_mean(n: int, graph) -> Callable:
+    graph = csr_array(graph, dtype=np.float64)
+    if graph.shape != (n, n):
+        raise ValueError(f"graph must have the shape ({n}, {n}) for {n} rows, got {graph.shape}.")
+    if not (np.isfinite(graph.data) & (graph.data >= 0)).all():
+        raise ValueError("graph must have weights that are finite and not negative.")
+    degrees = graph.sum(axis=1)
+    alone = np.flatnonzero(degrees == 0)
+    if len(alone):
+        raise ValueError(f"There is no neighbour of row {alone[0]}; connect it, if only to itself.")
+    return lambda signs: (graph @ signs) / degrees[:, None]
+
+
+def _predict(model, X: np.ndarray) -> np.ndarray:
+    """Scores of a model of `GRH.learners_`, a column per bit; the bit is 1 from 0 upwards."""
+    if isinstance(model, _Hasher):
+        return model._scores(X)
+    assert_all_finite(X, input_name="X")  # some learners would not mind
+    scores = np.asarray(model.predict(X), dtype=float).reshape(len(X), -1)
+    return scores - 0.5 if is_classifier(model) else scores
+
+
+def _choose(name: str, value, named: dict, method: str):
+    """Return the estimator that a parameter names, or is."""
+    if isinstance(value, str) and value in named:
+        return named[value]
+    if isinstance(value, type) or not hasattr(value, method):
+        names = ", ".join(f'"{key}"' for key in named)
+        raise ValueError(f"{name} must be {names} or a scikit-learn estimator, got {value!r}.")
+    return value
 
 
 def _seeded(estimator, rng: np.random.RandomState):
     """Clone an estimator and give a seed to every random_state that it leaves open."""
     copy = clone(estimator)
-    seeds: dict[str, Any] = {
-        name: rng.randint(np.iinfo(np.int32).max)
-        for name, value in sorted(copy.get_params(deep=True).items())
-        if name.split("__")[-1] == "random_state" and value is None
-    }
-    return copy.set_params(**seeds)
-
-
-def _takes_many_outputs(learner) -> bool:
-    tags = get_tags(learner)
-    if is_classifier(learner):
-        return tags.classifier_tags is not None and tags.classifier_tags.multi_label
-    return tags.target_tags.multi_output
+    for name, value in sorted(copy.get_params().items()):
+        if name.split("__")[-1] == "random_state" and value is None:
+            copy.set_params(**{name: rng.randint(np.iinfo(np.int32).max)})
+    return copy

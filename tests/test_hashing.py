@@ -1,30 +1,34 @@
 """LSH and GRH against plain loops, pencil arithmetic and scikit-learn's own checks."""
 
 import os
+import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, random_array
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import Ridge, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from grh_helpers import GRH, LSH, make_learner
+from grh_helpers import GRH, LSH
 from grh_helpers.hashing import graph_step
 
 
-@parametrize_with_checks([LSH(), GRH(), GRH(learner=KernelRidge()), GRH(learner=LinearSVC())])
+@parametrize_with_checks([LSH(), GRH(), GRH(learner="kernel"), GRH(learner=LinearSVC())])
 def test_scikit_learn_compatible(estimator, check):
     try:
         check(estimator)
@@ -126,7 +130,7 @@ def test_seeds_differ(blobs):
 
 
 def naive_step_a(bits, initial, graph, alpha, regularise):
-    """Loop over images, bits and neighbours."""
+    """Loop over rows, bits and neighbours."""
     out = np.zeros_like(bits)
     for i in range(len(bits)):
         for b in range(bits.shape[1]):
@@ -146,9 +150,9 @@ def captured_targets(monkeypatch, **fit):
     seen = []
     original = GRH._learn
 
-    def spy(self, X, targets, gram, rng):
+    def spy(self, X, targets, rng):
         seen.append(targets.copy())
-        return original(self, X, targets, gram, rng)
+        return original(self, X, targets, rng)
 
     monkeypatch.setattr(GRH, "_learn", spy)
     X = fit.pop("X")
@@ -230,6 +234,35 @@ def test_a_tie_counts_as_plus_one():
     assert half.all()
 
 
+def test_step_a_takes_integers_for_bits_but_no_signs():
+    bits = np.array([[True, False], [False, False]])
+
+    def mean(signs):
+        return np.full((2, 1), 0.5) * signs.sum(axis=0)
+
+    expected = graph_step(bits, bits, mean, 1.0)
+    assert expected.tolist() == [[True, False], [True, False]]
+    assert (graph_step(bits.astype(int), bits.tolist(), mean, 1.0) == expected).all()
+    signs = np.where(bits, 1, -1)
+    for wrong in ((signs, bits), (bits, signs)):
+        with pytest.raises(ValueError, match="Bits must be bool or the integers 0 and 1"):
+            graph_step(*wrong, mean, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "regularise", "message"),
+    [
+        (7, "paper", "alpha must be a number between 0 and 1, got 7."),
+        (float("nan"), "paper", "alpha must be a number between 0 and 1, got nan."),
+        (0.5, "eq1", 'regularise must be "paper" or "published", got \'eq1\'.'),
+    ],
+)
+def test_step_a_refuses_other_parameters(alpha, regularise, message):
+    bits = np.array([[True], [False]])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        graph_step(bits, bits, lambda signs: signs, alpha, regularise)
+
+
 def test_published_alpha_leaves_the_labels_without_effect(blobs):
     X, y = blobs
     shuffled = np.random.RandomState(0).permutation(y)
@@ -261,6 +294,55 @@ def test_shared_gram_matrix_gives_the_hyperplanes_of_one_svc_a_bit(digits_split)
 
 
 @pytest.mark.parametrize(
+    ("name", "estimator"),
+    [
+        ("svm", SVC(kernel="linear", C=1.0)),
+        ("ridge", Ridge(alpha=1.0)),
+        ("kernel", KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)),
+    ],
+)
+def test_names_of_learners_stand_for_estimators(digits_split, name, estimator):
+    s = digits_split
+    bits = [
+        GRH(16, learner=learner, n_iter=2, random_state=1)
+        .fit(s.train, s.train_labels)
+        .transform(s.database)
+        for learner in (name, estimator)
+    ]
+    assert (bits[0] == bits[1]).all()
+    assert GRH().learner == "svm"
+
+
+@pytest.mark.parametrize("learner", ["svm", "ridge", LinearSVC(), "kernel", SGDClassifier()])
+def test_every_bit_is_decided_by_one_model(learner):
+    """Also where constant bits have a model of their own."""
+    X = np.random.RandomState(0).standard_normal((30, 4)) + 1.5
+    grh = GRH(16, learner=learner, random_state=1).fit(X, np.arange(30) % 2)
+    decided = np.concatenate([bits for bits, _ in grh.learners_])
+    assert sorted(decided) == list(range(16))
+    constant = (grh.train_bits_ == grh.train_bits_[0]).all(axis=0)
+    assert 0 < constant.sum() < 16
+    drawn = [bits for bits, model in grh.learners_ if isinstance(model, LSH)]
+    assert np.concatenate(drawn).tolist() == np.flatnonzero(constant).tolist()
+    if learner == "kernel":
+        assert not hasattr(grh, "coef_")
+        return
+    assert grh.coef_.shape == (16, 4) and grh.intercept_.shape == (16,)
+    assert (grh.transform(X) == (X @ grh.coef_.T + grh.intercept_ >= 0)).all()
+
+
+@pytest.mark.parametrize("learner", ["svm", "kernel"])
+def test_a_fit_that_fails_leaves_the_old_bits(blobs, learner):
+    X, y = blobs
+    grh = GRH(6, learner=learner, random_state=1).fit(X, y)
+    bits = grh.transform(X)
+    with pytest.raises(ValueError, match="two classes"):
+        grh.set_params(n_bits=9).fit(X, np.zeros(120))
+    assert (grh.transform(X) == bits).all()
+    assert grh.get_feature_names_out().tolist() == [f"grh{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize(
     "learner",
     [
         Ridge(),  # several outputs in one fit, regressor
@@ -270,6 +352,8 @@ def test_shared_gram_matrix_gives_the_hyperplanes_of_one_svc_a_bit(digits_split)
         LinearSVC(),  # one bit at a time, classifier
         SGDClassifier(),  # random
         make_pipeline(StandardScaler(), Ridge()),
+        MultiOutputClassifier(LogisticRegression()),  # takes several outputs, never one
+        ClassifierChain(LogisticRegression()),
         MLPClassifier((16,), solver="lbfgs", max_iter=100),
     ],
     ids=lambda learner: type(learner).__name__,
@@ -298,6 +382,16 @@ def test_learners_without_a_seed_get_one_and_others_keep_theirs(blobs):
     assert set(seeds(0, random_state=7)) == {7}
 
 
+@pytest.mark.parametrize(
+    "learner",
+    [MultiOutputClassifier(LogisticRegression()), MultiOutputRegressor(Ridge()), Ridge()],
+)
+def test_learners_of_several_outputs_learn_a_single_bit(blobs, learner):
+    X, y = blobs
+    grh = GRH(1, learner=learner, random_state=1).fit(X, y)
+    assert (grh.transform(X) == grh.train_bits_).mean() > 0.9
+
+
 def test_several_outputs_are_fitted_once(blobs):
     X, y = blobs
     grh = GRH(6, learner=Ridge(), random_state=0).fit(X, y)
@@ -308,7 +402,7 @@ def test_several_outputs_are_fitted_once(blobs):
     assert (grh.transform(X) == by_bit).all()
 
 
-@pytest.mark.parametrize("learner", [None, Ridge(), LinearSVC()])
+@pytest.mark.parametrize("learner", ["svm", Ridge(), LinearSVC()])
 def test_a_constant_bit_gets_a_fresh_random_hyperplane(learner):
     X = np.array([[1.0, 0.2], [1.1, -0.1], [0.9, 0.1], [1.0, -0.2]])  # all on one side of most
     y = [0, 0, 1, 1]
@@ -330,11 +424,21 @@ def test_all_bits_constant_still_hashes():
 
 def test_number_of_jobs_changes_nothing(blobs):
     X, y = blobs
-    for learner in (None, LinearSVC()):
+    for learner in ("svm", LinearSVC()):
         one, two = (
             GRH(8, learner=learner, random_state=0, n_jobs=n).fit(X, y).transform(X) for n in (1, 2)
         )
         assert (one == two).all()
+
+
+def test_unscaled_vectors_end_in_a_warning_and_scaled_ones_in_none(blobs):
+    X, y = blobs[0], np.random.RandomState(0).permutation(blobs[1])  # no plane follows these
+    with pytest.warns(ConvergenceWarning, match="scale each row to length 1") as caught:
+        GRH(4, random_state=0).fit(1000 * X, y)
+    assert len(caught) == 1, "one for all bits"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GRH(16, n_iter=3, random_state=0).fit(normalize(X), y)
 
 
 def test_labels_help_and_shuffled_labels_do_not(digits_split):
@@ -390,25 +494,45 @@ def test_init_takes_any_hashing_estimator(blobs, monkeypatch):
 # Bad input ----------------------------------------------------------------------------------------
 
 
+class Hungry(RegressorMixin, BaseEstimator):
+    """A learner whose matrix does not fit."""
+
+    def fit(self, X, y):
+        raise MemoryError
+
+    def predict(self, X):
+        raise AssertionError("never fitted")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LSH(0), "n_bits must be a whole number of at least 1, but it is 0"),
-        (lambda: LSH(2.5), "n_bits must be a whole number"),
-        (lambda: GRH(-3), "n_bits must be a whole number of at least 1, but it is -3"),
-        (lambda: GRH(alpha=1.2), "alpha must lie between 0 and 1, but it is 1.2"),
-        (lambda: GRH(alpha=-0.1), "alpha must lie between 0 and 1"),
-        (lambda: GRH(alpha=float("nan")), "alpha must lie between 0 and 1"),
-        (lambda: GRH(n_iter=0), "n_iter must be a whole number of at least 1, but it is 0"),
-        (lambda: GRH(regularise="other"), 'regularise must be "paper" or "published"'),
-        (lambda: GRH(init="pca"), 'init must be "lsh" or a hashing estimator'),
-        (lambda: GRH(learner="ridge"), "learner must be a scikit-learn classifier or regressor"),
-        (lambda: GRH(5, init=PositiveParts(4)), "init must give 5 bool bits an image"),
-        (lambda: GRH(4, init=PositiveParts(as_float=True)), "but it gave float64"),
+        (lambda: LSH(0), "n_bits must be a whole number of at least 1, got 0."),
+        (lambda: LSH(2.5), "n_bits must be a whole number of at least 1, got 2.5."),
+        (lambda: LSH(True), "n_bits must be a whole number of at least 1, got True."),
+        (lambda: GRH(-3), "n_bits must be a whole number of at least 1, got -3."),
+        (lambda: GRH(alpha=1.2), "alpha must be a number between 0 and 1, got 1.2."),
+        (lambda: GRH(alpha=-0.1), "alpha must be a number between 0 and 1, got -0.1."),
+        (lambda: GRH(alpha=float("nan")), "alpha must be a number between 0 and 1, got nan."),
+        (lambda: GRH(n_iter=0), "n_iter must be a whole number of at least 1, got 0."),
+        (lambda: GRH(regularise="x"), 'regularise must be "paper" or "published", got \'x\'.'),
+        (lambda: GRH(init="pca"), "init must be \"lsh\" or a scikit-learn estimator, got 'pca'."),
+        (lambda: GRH(init=Ridge()), 'init must be "lsh" or a scikit-learn estimator, got Ridge().'),
+        (lambda: GRH(init=LSH), 'init must be "lsh" or a scikit-learn estimator, got <class'),
+        (lambda: GRH(learner="svc"), 'must be "svm", "ridge", "kernel" or a scikit-learn estim'),
+        (lambda: GRH(learner=None), "or a scikit-learn estimator, got None."),
+        (lambda: GRH(learner=Ridge), "or a scikit-learn estimator, got <class"),
+        (lambda: GRH(learner=["svm"]), "or a scikit-learn estimator, got ['svm']."),
+        (lambda: GRH(learner=StandardScaler()), "estimator, got StandardScaler()."),
+        (lambda: GRH(5, init=PositiveParts(4)), "init must give 5 bool bits per row, got bool"),
+        (lambda: GRH(4, init=PositiveParts(as_float=True)), "got float64 of shape (120, 4)."),
+        (lambda: LSH(random_state=np.random.default_rng()), "Generator(PCG64)"),
+        (lambda: GRH(random_state=np.random.default_rng()), "Generator(PCG64)"),
+        (lambda: GRH(learner=Hungry()), 'There is no memory left; use "ridge" or fewer rows.'),
     ],
 )
 def test_bad_parameters(blobs, make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         make().fit(*blobs)
 
 
@@ -417,30 +541,52 @@ def test_bad_parameters(blobs, make, message):
     [
         (None, None, "requires y to be passed"),
         ("labels", "graph", "not both"),
-        ("short", None, "X has 120 rows but y has 119 labels"),
-        ("one class", None, "only one class"),
+        ("short", None, "y must have one label per row of X, 120, got 119."),
+        ("one class", None, "y must hold two classes or more, got one class: 0.0."),
         ("nan", None, "NaN"),
-        (None, "wrong shape", r"\(120, 120\) here, but its shape is \(119, 119\)"),
-        (None, "isolated", "Node 7 of the graph has no neighbour"),
+        ("infinite", None, "infinity"),
+        ("none", None, "Labels must be all numbers or all strings, without None."),
+        ("mixed", None, "Labels must be all numbers or all strings, without None."),
+        (None, "wrong shape", "graph must have the shape (120, 120) for 120 rows, got (119, 119)."),
+        (None, "isolated", "There is no neighbour of row 7; connect it"),
         (None, "negative", "finite and not negative"),
         (None, "infinite", "finite and not negative"),
+        (None, "nan", "finite and not negative"),
     ],
 )
 def test_bad_supervision(blobs, y, graph, message):
     X, labels = blobs
     full = np.ones((120, 120))
-    isolated, negative, infinite = full.copy(), full.copy(), full.copy()
-    isolated[7], negative[3, 4], infinite[3, 4] = 0, -1, np.inf
-    ys = {"labels": labels, "short": labels[:-1], "one class": np.zeros(120),
-          "nan": np.where(labels == 1, np.nan, labels)}  # fmt: skip
-    graphs = {"graph": full, "wrong shape": full[1:, 1:], "isolated": isolated,
-              "negative": negative, "infinite": infinite}  # fmt: skip
-    with pytest.raises(ValueError, match=message):
+
+    def but(value, *place):
+        changed = full.copy()
+        changed[place] = value
+        return changed
+
+    names = labels.astype(str).astype(object)
+    ys = {
+        "labels": labels,
+        "short": labels[:-1],
+        "one class": np.zeros(120),
+        "nan": np.where(labels == 1, np.nan, labels),
+        "infinite": np.where(labels == 1, np.inf, labels),
+        "none": np.where(labels == 1, None, names),
+        "mixed": np.where(labels == 1, 1, names),
+    }
+    graphs = {
+        "graph": full,
+        "wrong shape": full[1:, 1:],
+        "isolated": but(0, 7),
+        "negative": but(-1, 3, 4),
+        "infinite": but(np.inf, 3, 4),
+        "nan": but(np.nan, 3, 4),
+    }
+    with pytest.raises(ValueError, match=re.escape(message)):
         GRH(4).fit(X, ys.get(y), graph=graphs.get(graph))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("learner", [None, Ridge()])
+@pytest.mark.parametrize("learner", ["svm", Ridge(), DummyClassifier()])
 def test_bad_vectors(blobs, bad, learner):
     X, y = blobs
     broken = X.copy()
@@ -455,12 +601,10 @@ def test_bad_vectors(blobs, bad, learner):
             hasher.transform(X[:, :5])
 
 
-def test_unknown_learner_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown learner 'svc'; choose one of svm, ridge, kernel"):
-        make_learner("svc")
-
-
-def test_learners_by_name(blobs):
+def test_sparse_vectors_get_advice(blobs):
     X, y = blobs
-    for name in ("svm", "ridge", "kernel"):
-        assert GRH(4, learner=make_learner(name), random_state=0).fit_transform(X, y).any()
+    for hasher in (LSH(4), GRH(4, random_state=0)):
+        with pytest.raises(ValueError, match="X must be dense, .* use TruncatedSVD first"):
+            hasher.fit(csr_array(X), y)
+        with pytest.raises(ValueError, match="X must be dense, .* use TruncatedSVD first"):
+            hasher.fit(X, y).transform(csr_array(X))
