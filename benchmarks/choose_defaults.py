@@ -26,6 +26,7 @@ from grh_helpers.checkpoints import results_file
 
 SVM_GRID = {"alpha": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "n_iter": [1, 2, 3, 4]}
 LEARNERS = {
+    "SVM C=1": "svm",
     **{f"SVM C={c:g}": SVC(kernel="linear", C=c) for c in (0.1, 10)},
     **{f"ridge {a:g}": Ridge(alpha=a) for a in (0.1, 0.3, 1, 3, 10)},
     **{
@@ -51,24 +52,16 @@ def held_out_scores(hasher, X: np.ndarray, y: np.ndarray) -> tuple[float, float]
 def run(data: Dataset, seeds: int = 3, n_bits: int = 16) -> pd.DataFrame:
     """Score every setting; one row each, best first."""
     split = data.split()
-    settings = [
-        {"learner": "SVM C=1", "alpha": a, "n_iter": n}
-        for a, n in itertools.product(*SVM_GRID.values())
-    ] + [{"learner": name, "alpha": 1.0, "n_iter": n} for name in LEARNERS for n in (1, 2)]
+    svm, *others = LEARNERS
+    settings = [(svm, alpha, n_iter) for alpha, n_iter in itertools.product(*SVM_GRID.values())]
+    settings += [(name, 1.0, n_iter) for name in others for n_iter in (1, 2)]
     rows = []
-    for setting in tqdm(settings, disable=None):
-        scores = [
-            held_out_scores(
-                GRH(n_bits, **{**setting, "learner": LEARNERS.get(setting["learner"])},
-                    random_state=seed),
-                split.train, split.train_labels,
-            )
-            for seed in range(seeds)
-        ]  # fmt: skip
-        rows.append(
-            {**setting, **dict(zip(("map", "bucket"), np.mean(scores, axis=0), strict=True))}
-        )
-    return pd.DataFrame(rows).sort_values("map", ascending=False, ignore_index=True)
+    for name, alpha, n_iter in tqdm(settings, disable=None):
+        models = [GRH(n_bits, alpha, n_iter, LEARNERS[name], random_state=s) for s in range(seeds)]
+        scores = [held_out_scores(model, split.train, split.train_labels) for model in models]
+        rows.append((name, alpha, n_iter, *np.mean(scores, axis=0)))
+    table = pd.DataFrame(rows, columns=["learner", "alpha", "n_iter", "map", "bucket"])
+    return table.sort_values("map", ascending=False, ignore_index=True)
 
 
 if __name__ == "__main__":
