@@ -31,7 +31,8 @@ __all__ = [
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-_METHODS = ["LSH", "GRH svm", "GRH kernel", "ITQ", "GRH ridge"]  # their colours, in all chapters
+# What the chapters compare; each has its colour and marker in all of them.
+_METHODS = ["LSH", "GRH svm", "GRH kernel", "ITQ", "GRH ridge", "random keys"]
 
 
 def use_style() -> None:

@@ -65,6 +65,13 @@ def test_methods_differ_in_colour_and_marker_and_keep_them(frame):
     }
 
 
+def test_random_keys_never_look_like_a_method():
+    looks = [plots.style(m) for m in ("LSH", "GRH svm", "GRH kernel", "ITQ", "GRH ridge")]
+    control = plots.style("random keys", 1)
+    assert control["color"] not in {look["color"] for look in looks}
+    assert control["marker"] not in {look["marker"] for look in looks}
+
+
 def test_time_is_in_milliseconds_on_a_logarithmic_axis(frame):
     ax = plots.plot_time(frame)
     np.testing.assert_allclose(lines(ax)["GRH"].get_ydata(), [0.1, 0.2, 0.3, 0.4])
