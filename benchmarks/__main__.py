@@ -39,7 +39,7 @@ def machine() -> str:
 
 
 def draw(search: pd.DataFrame, growth: pd.DataFrame, path: Path) -> None:
-    """Time a query by radius, and by size of the database, beside FAISS."""
+    """Time per query by radius, and by size of the database, beside FAISS."""
     use_style()
     figure, axes = plt.subplots(1, 3, figsize=(13, 4))
     for ax, (case, rows) in zip(
@@ -47,13 +47,15 @@ def draw(search: pd.DataFrame, growth: pd.DataFrame, path: Path) -> None:
     ):
         ax.plot(rows["radius"], rows["ours_us"], label="HammingIndex (NumPy)")
         ax.plot(rows["radius"], rows["peer_us"], label="fastest FAISS binary index")
-        ax.set(yscale="log", xlabel="Hamming radius (bits)", ylabel="time a query (µs)", title=case)
+        ax.set(
+            yscale="log", xlabel="Hamming radius (bits)", ylabel="time per query (µs)", title=case
+        )
     for name, column in (("HammingIndex (NumPy)", "ours_us"),
                          ("fastest FAISS binary index", "peer_us")):  # fmt: skip
         slope = np.polyfit(np.log(growth["n"]), np.log(growth[column]), 1)[0]
         axes[2].plot(growth["n"], growth[column], label=f"{name}, ~ n^{slope:.2f}")
     axes[2].set(xscale="log", yscale="log", xlabel="codes in the database",
-                ylabel="time a query (µs)", title="32 bits, radius 2")  # fmt: skip
+                ylabel="time per query (µs)", title="32 bits, radius 2")  # fmt: skip
     for ax in axes:
         ax.title.set_fontsize(11)
         ax.legend(fontsize=9)

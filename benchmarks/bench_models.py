@@ -24,6 +24,7 @@ from grh_helpers import (
     pack_bits,
     radius_sweep,
 )
+from grh_helpers.experiment import METHODS, encode, ranking_split
 
 COLUMNS = ["case", "ours_ms", "peer", "peer_ms", "ratio", "ratio_low", "ratio_high"]
 
@@ -45,7 +46,7 @@ def compare(case: str, peer_name: str, ours, peer, repeats: int) -> pd.DataFrame
 
 
 def naive_sweep(query_codes, database_codes, split, radii, k=10) -> pd.DataFrame:
-    """Probe a dict of buckets with itertools, rank with pairwise_distances, a DataFrame a query."""
+    """Probe a dict of buckets with itertools, rank with pairwise_distances and a DataFrame each."""
     powers = 1 << np.arange(query_codes.shape[1])[::-1]
     table = defaultdict(list)
     for i, key in enumerate(database_codes @ powers):
@@ -76,8 +77,7 @@ def naive_sweep(query_codes, database_codes, split, radii, k=10) -> pd.DataFrame
 def sweep(data: Dataset, repeats: int = 5) -> pd.DataFrame:
     """Radii 0 to 10; the naive loop takes minutes on CIFAR-10, so it runs once."""
     split = data.split()
-    lsh = LSH(16, random_state=0).fit(split.train)
-    codes = lsh.transform(split.queries), lsh.transform(split.database)
+    codes = encode(METHODS["LSH"](16, 0), split)
     ours = partial(radius_sweep, *codes, split, range(11))
     start = time.perf_counter()
     naive = naive_sweep(*codes, split, range(11))
@@ -97,7 +97,7 @@ def sweep(data: Dataset, repeats: int = 5) -> pd.DataFrame:
 
 
 def training(data: Dataset, repeats: int = 5) -> pd.DataFrame:
-    """GRH from one Gram matrix beside one SVC(kernel="linear") a bit; the same hyperplanes."""
+    """GRH from one Gram matrix beside one SVC(kernel="linear") per bit; the same hyperplanes."""
     split = data.split()
     ours = GRH(16, random_state=0)
     peer = GRH(16, random_state=0, learner=SVC(kernel="linear"))
@@ -109,14 +109,14 @@ def training(data: Dataset, repeats: int = 5) -> pd.DataFrame:
         ours.intercept_, np.hstack([s.intercept_ for s in fitted]), atol=1e-10
     )
     fits = [partial(m.fit, split.train, split.train_labels) for m in (ours, peer)]
-    return compare("GRH training, 16 bits", 'SVC(kernel="linear") a bit', *fits, repeats)
+    return compare("GRH training, 16 bits", 'SVC(kernel="linear") per bit', *fits, repeats)
 
 
 # Mean average precision ---------------------------------------------------------------------------
 
 
 def sorting_average_precision(query_codes, database_codes, query_labels, database_labels):
-    """Sort once a query; within a tie the relevance is spread evenly, as the expectation asks."""
+    """Sort once per query; within a tie the relevance is spread evenly, as the expectation asks."""
     queries, items = pack_bits(query_codes), pack_bits(database_codes)
     values = []
     for query, label in zip(queries, query_labels, strict=True):
@@ -134,7 +134,7 @@ def sorting_average_precision(query_codes, database_codes, query_labels, databas
 
 
 def plain_average_precision(query_codes, database_codes, query_labels, database_labels):
-    """Sort once a query, ties in whatever order it leaves them: fewer steps, other values."""
+    """Sort once per query, ties in whatever order it leaves them: fewer steps, other values."""
     queries, items = pack_bits(query_codes), pack_bits(database_codes)
     values = []
     for query, label in zip(queries, query_labels, strict=True):
@@ -145,21 +145,19 @@ def plain_average_precision(query_codes, database_codes, query_labels, database_
 
 
 def ranking(data: Dataset, repeats: int = 3) -> pd.DataFrame:
-    """Tie-aware mAP beside an argsort a query, with and without the right treatment of ties."""
-    size = 1000 if len(data.labels) > 10_000 else 300
-    split = data.split(n_queries=size, n_train=size, stratify=True)
+    """Tie-aware mAP beside an argsort per query, with and without the right treatment of ties."""
+    split = ranking_split(data)
+    labels, n = (split.query_labels, split.database_labels), len(split.queries)
     rows = []
     for bits in (16, 64):
-        lsh = LSH(bits, random_state=0).fit(split.train)
-        case = (lsh.transform(split.queries), lsh.transform(split.database),
-                split.query_labels, split.database_labels)  # fmt: skip
+        case = (*encode(METHODS["LSH"](bits, 0), split), *labels)
         np.testing.assert_allclose(average_precision(*case), sorting_average_precision(*case))
         for name, peer in (
-            ("an argsort a query, tie-aware", sorting_average_precision),
-            ("an argsort a query, ties ignored", plain_average_precision),
+            ("an argsort per query, tie-aware", sorting_average_precision),
+            ("an argsort per query, ties ignored", plain_average_precision),
         ):
             calls = partial(average_precision, *case), partial(peer, *case)
-            rows.append(compare(f"mAP, {size} queries, {bits} bits", name, *calls, repeats))
+            rows.append(compare(f"mAP, {n} queries, {bits} bits", name, *calls, repeats))
     return pd.concat(rows)
 
 

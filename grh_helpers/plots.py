@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from grh_helpers.experiment import METHODS
+
 __all__ = [
     "legend_outside",
     "plot_equal_cost",
@@ -32,7 +34,7 @@ __all__ = [
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 # What the chapters compare; each has its colour and marker in all of them.
-_METHODS = ["LSH", "GRH svm", "GRH kernel", "ITQ", "GRH ridge", "random keys"]
+_METHODS = [*METHODS, "ITQ", "GRH ridge", "random keys"]
 
 
 def use_style() -> None:

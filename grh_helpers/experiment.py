@@ -1,0 +1,216 @@
+"""The experiment that chapters, command line and benchmarks run alike.
+
+The labels of the methods, the split that rankings are measured on, and exact search are defined
+here and nowhere else, so that two places cannot disagree about one quantity.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from grh_helpers.datasets import Dataset, Split
+from grh_helpers.evaluation import mean_average_precision, radius_sweep
+from grh_helpers.hashing import GRH, LSH
+
+__all__ = [
+    "METHODS",
+    "encode",
+    "exact_precision",
+    "map_table",
+    "ranking_split",
+    "sweep_draws",
+]
+
+Methods = Mapping[str, Callable[[int, int], Any]]
+
+# Label of a method in tables, legends and recorded keys → estimator of (n_bits, random_state).
+METHODS: Methods = {
+    "LSH": lambda n_bits, random_state: LSH(n_bits, random_state=random_state),
+    "GRH svm": lambda n_bits, random_state: GRH(n_bits, learner="svm", random_state=random_state),
+    "GRH kernel": lambda n_bits, random_state: GRH(
+        n_bits, learner="kernel", random_state=random_state
+    ),
+}
+
+
+def encode(hasher, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a hasher to the training set, then hash queries and database. By hand in chapter 5.
+
+    Parameters
+    ----------
+    hasher : estimator
+        `LSH`, `GRH` or any other with ``fit(X, y)`` and ``transform(X)``; it is fitted in place.
+    split : Split
+        Queries, training set and database.
+
+    Returns
+    -------
+    query_codes, database_codes : ndarray of bool, shapes (n_queries, n_bits), (n_database, n_bits)
+
+    Raises
+    ------
+    ValueError
+        As the estimator.
+    """
+    hasher.fit(split.train, split.train_labels)
+    return hasher.transform(split.queries), hasher.transform(split.database)
+
+
+def ranking_split(dataset: Dataset) -> Split:
+    """Draw the split that mean average precision is measured on, as in the published figures.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Features and labels.
+
+    Returns
+    -------
+    Split
+        1,000 stratified queries and 1,000 stratified training images, 300 of each if there are at
+        most 10,000 images; all others are the database.
+
+    Raises
+    ------
+    ValueError
+        If there are too few images.
+    """
+    size = 1000 if len(dataset) > 10_000 else 300
+    return dataset.split(size, size, stratify=True)
+
+
+def exact_precision(split: Split, k: int = 10) -> np.ndarray:
+    """Precision@k of exact cosine search over the whole database. By hand in chapter 1.
+
+    Parameters
+    ----------
+    split : Split
+        Queries and database.
+    k : int, default=10
+        Number of items retrieved.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_queries,)
+        Values in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `k` < 1.
+    """
+    # One bucket that holds everything: every image is a candidate at radius 0.
+    codes = (np.zeros((len(part), 1), dtype=bool) for part in (split.queries, split.database))
+    return radius_sweep(*codes, split, [0], k, per_query=True)["precision"].to_numpy()
+
+
+def _draws(
+    split: Split, methods: Methods, n_bits: Iterable[int], seeds: int, label: str, progress: bool
+) -> Iterator[tuple]:
+    """Yield name, code length, seed and codes of each draw; a seed is the same for all methods."""
+    if not isinstance(seeds, Integral) or seeds < 1:
+        raise ValueError(f"seeds must be a whole number of at least 1, got {seeds!r}.")
+    jobs = list(itertools.product(range(seeds), methods, n_bits))
+    if not jobs:
+        raise ValueError("There is no method or code length to run; pass at least one of each.")
+    for seed, name, bits in tqdm(jobs, desc=label, disable=None if progress else True):
+        yield name, bits, seed, encode(methods[name](bits, random_state=seed), split)
+
+
+def sweep_draws(
+    split: Split,
+    methods: Methods = METHODS,
+    radii: Iterable[int] = range(11),
+    n_bits: int = 16,
+    seeds: int = 5,
+    *,
+    k: int = 10,
+    per_query: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Sweep the radii for several methods and draws of their hyperplanes. By hand in chapter 5.
+
+    Parameters
+    ----------
+    split : Split
+        Queries, training set and database.
+    methods : dict of str to callable, default=METHODS
+        Label of a method → function of (n_bits, random_state) that returns an estimator.
+    radii : iterable of int, default=range(11)
+        Hamming radii, in bits.
+    n_bits : int, default=16
+        Length of the codes.
+    seeds : int, default=5
+        Number of draws: the seeds 0, 1, …, the same for every method.
+    k : int, default=10
+        Number of items retrieved.
+    per_query : bool, default=False
+        One row per query, as `radius_sweep` returns it.
+    progress : bool, default=False
+        Show a progress bar on terminals.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `radius_sweep` with the columns ``method`` and ``seed`` in front.
+
+    Raises
+    ------
+    ValueError
+        If there is no method or draw; as the estimators and `radius_sweep`.
+    """
+    frames, radii = [], list(radii)
+    for name, _, seed, codes in _draws(split, methods, [n_bits], seeds, "search", progress):
+        frame = radius_sweep(*codes, split, radii, k, per_query=per_query)
+        frame.insert(0, "method", name)
+        frame.insert(1, "seed", seed)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def map_table(
+    split: Split,
+    methods: Methods = METHODS,
+    n_bits: Iterable[int] = (16, 32, 64),
+    seeds: int = 3,
+    *,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Mean average precision of Hamming rankings by method and code length.
+
+    Parameters
+    ----------
+    split : Split
+        Queries, training set and database; the recorded figures are those of `ranking_split`.
+    methods : dict of str to callable, default=METHODS
+        As for `sweep_draws`.
+    n_bits : iterable of int, default=(16, 32, 64)
+        Code lengths.
+    seeds : int, default=3
+        Number of draws: the seeds 0, 1, …, the same for every method.
+    progress : bool, default=False
+        Show a progress bar on terminals.
+
+    Returns
+    -------
+    DataFrame
+        One row per draw with the columns ``method``, ``n_bits``, ``seed`` and ``map``.
+
+    Raises
+    ------
+    ValueError
+        If there is no method, code length or draw; as the estimators and `mean_average_precision`.
+    """
+    labels = split.query_labels, split.database_labels
+    rows = [
+        (name, bits, seed, mean_average_precision(*codes, *labels))
+        for name, bits, seed, codes in _draws(split, methods, n_bits, seeds, "rank", progress)
+    ]
+    return pd.DataFrame(rows, columns=["method", "n_bits", "seed", "map"])
