@@ -1,5 +1,6 @@
 """Learning to hash, hands on: the functions that more than one notebook of the series needs."""
 
+from grh_helpers import _interrupt  # noqa: F401, before all that takes time
 from grh_helpers.checkpoints import checkpoint
 from grh_helpers.datasets import Dataset, Split, load_dataset
 from grh_helpers.evaluation import (

@@ -3,224 +3,156 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import io
 import os
-import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from grh_helpers import plots
+from grh_helpers import GRH, plots
+from grh_helpers._files import atomic
 from grh_helpers.checkpoints import CheckpointError, checkpoint, results_file
-from grh_helpers.datasets import DATASETS, Dataset, Split, available, load_dataset, prepare
-from grh_helpers.datasets import data_home as find_data_home
-from grh_helpers.evaluation import mean_average_precision, radius_sweep
-from grh_helpers.hashing import GRH, LSH, make_learner
+from grh_helpers.datasets import DATASETS, available, data_home, load_dataset, prepare
+from grh_helpers.experiment import METHODS, exact_precision, map_table, ranking_split, sweep_draws
 
-__all__ = ["exact_precision", "main", "map_table", "sweep_draws"]
+__all__ = ["main"]
 
-_LEARNERS = ("svm", "ridge", "kernel")
-_MAP_BITS = (16, 32, 64)
-
-
-def sweep_draws(split: Split, hashers: dict, radii, seeds: int, *, progress: bool = False):
-    """Sweep the radii for several methods and several draws of their hyperplanes.
-
-    Parameters
-    ----------
-    split : Split
-        Queries, training set and database.
-    hashers : dict of str to callable
-        Name of a method → function from a seed to an estimator.
-    radii : iterable of int
-        Hamming radii, in bits.
-    seeds : int
-        Number of draws; seed s is the same for every method.
-    progress : bool, default=False
-        Show a progress bar on terminals.
-
-    Returns
-    -------
-    DataFrame
-        Rows of `radius_sweep` with the columns ``method`` and ``seed`` in front.
-
-    Raises
-    ------
-    ValueError
-        As the estimators and `radius_sweep`.
-    """
-    jobs = [(seed, name) for seed in range(seeds) for name in hashers]
-    frames = []
-    for seed, name in tqdm(jobs, desc="hash and search", disable=None if progress else True):
-        hasher = hashers[name](seed).fit(split.train, split.train_labels)
-        frame = radius_sweep(
-            hasher.transform(split.queries), hasher.transform(split.database), split, radii
-        )
-        frames.append(frame.assign(method=name, seed=seed))
-    sweep = pd.concat(frames, ignore_index=True)
-    return sweep[["method", "seed", *sweep.columns.drop(["method", "seed"])]]
+# Numbers that `run` takes: default, smallest, largest, help.
+_NUMBERS = {
+    "bits": (16, 1, 1024, "length of the codes"),
+    "alpha": (1.0, 0, 1, "GRH: weight of the graph, between 0 and 1"),
+    "iterations": (1, 1, 1000, "GRH: rounds of steps A and B"),
+    "max-radius": (10, 0, 1024, "largest Hamming radius, in bits"),
+    "seeds": (5, 1, 1000, "draws of the hyperplanes to average"),
+}
 
 
-def exact_precision(split: Split, k: int = 10) -> float:
-    """Precision@k of exact cosine search over the whole database.
-
-    Parameters
-    ----------
-    split : Split
-        Queries and database.
-    k : int, default=10
-        Number of items retrieved.
-
-    Returns
-    -------
-    float
-        Mean over the queries.
-    """
-    # One bucket that holds everything: every image is a candidate at radius 0.
-    codes = (np.zeros((len(part), 1), dtype=bool) for part in (split.queries, split.database))
-    return float(radius_sweep(*codes, split, radii=[0], k=k)["precision"].iloc[0])
+def _say(text: str) -> None:
+    """Print at once; when the reader of a pipe has left, as after `| head -1`, go on in silence."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def map_table(
-    dataset: Dataset, n_bits=_MAP_BITS, seeds: int = 3, *, progress: bool = False
-) -> pd.DataFrame:
-    """Mean average precision of Hamming rankings by method and code length.
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Say what to do when the operating system refuses to write."""
+    try:
+        yield
+    except OSError as error:
+        todo = "make room there or choose another folder (--output for results)"
+        reason = error.strerror or error
+        raise ValueError(f"Nothing can be written to {folder} ({reason}); {todo}.") from error
 
-    The protocol of the published figures: stratified queries and labelled training images, 1,000
-    of each on CIFAR-10 (300 on the digits), and everything else as the database.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Features and labels.
-    n_bits : iterable of int, default=(16, 32, 64)
-        Code lengths.
-    seeds : int, default=3
-        Number of draws of the hyperplanes.
-    progress : bool, default=False
-        Show a progress bar on terminals.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``method``, ``n_bits``, ``seed`` and ``map``.
-    """
-    size = 1000 if len(dataset.labels) > 10_000 else 300
-    split = dataset.split(n_queries=size, n_train=size, stratify=True)
-    hashers = {
-        "LSH": lambda bits, seed: LSH(bits, random_state=seed),
-        "GRH, linear SVM": lambda bits, seed: GRH(bits, random_state=seed),
-        "GRH, kernel ridge": lambda bits, seed: GRH(
-            bits, learner=make_learner("kernel"), random_state=seed
-        ),
-    }
-    jobs = list(itertools.product(hashers, n_bits, range(seeds)))
-    rows = []
-    for name, bits, seed in tqdm(jobs, desc="rank by distance", disable=None if progress else True):
-        hasher = hashers[name](bits, seed).fit(split.train, split.train_labels)
-        codes = hasher.transform(split.queries), hasher.transform(split.database)
-        value = mean_average_precision(*codes, split.query_labels, split.database_labels)
-        rows.append({"method": name, "n_bits": bits, "seed": seed, "map": value})
-    return pd.DataFrame(rows)
+def _dataset(options: argparse.Namespace) -> str:
+    return options.dataset or os.environ.get("GRH_DATASET") or "auto"
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, but it is {options.seeds}.")
-    if options.max_radius < 0:
-        raise ValueError(f"--max-radius must be at least 0, but it is {options.max_radius}.")
+    """Run the whole experiment and draw its figures.
+
+    Hash the data with LSH and GRH, search at every Hamming radius, rank by Hamming distance, print
+    the tables, and write figures and CSV files.
+    """
+    _check_options(options)
+    found = available(options.data_home).get(_dataset(options))
+    if found and found.state == "raw only":
+        _say(f"{found.name}: computing the GIST features, once; this takes about a minute")
     data = load_dataset(options.dataset, options.data_home)
-    split = data.split()
-    print(
-        f"{data.name}: {len(split.queries):,} queries, {len(split.train):,} training images, "
-        f"{len(split.database):,} in the database; {options.bits} bits, {options.seeds} draws",
-        flush=True,  # a minute may pass before the next line
-    )
-    hashers = {
-        "LSH": lambda seed: LSH(options.bits, random_state=seed),
-        "GRH": lambda seed: GRH(
-            options.bits,
-            alpha=options.alpha,
-            n_iter=options.iterations,
-            learner=make_learner(options.learner),
-            random_state=seed,
-        ),
-    }
-    radii = range(min(options.max_radius, options.bits) + 1)
-    sweep = sweep_draws(split, hashers, radii, options.seeds, progress=True)
-    exact = exact_precision(split)
-    ranking = map_table(data, seeds=min(options.seeds, 3), progress=True)
-    means = sweep.drop(columns="seed").groupby(["method", "radius"], sort=False).mean()
-    print(_sweep_text(means.reset_index()))
-    print(f"\nexact cosine search over the whole database: precision@10 {exact:.3f}\n")
-    ranks = ranking.groupby(["method", "n_bits"], sort=False)["map"].mean()
-    print(f"mean average precision of the Hamming ranking, {ranking['seed'].nunique()} draws")
-    wide = ranks.unstack().add_suffix(" bits").rename_axis(index=None, columns=None)
-    print(wide.to_string(float_format="{:.3f}".format))
     folder = Path(options.output) / data.name
-    _write(folder, sweep, ranking, exact)
-    print(f"\nfigures and tables are in {folder}")
-    if options.record or options.check:
-        _check(data.name, means, exact, ranks, record=options.record)
-    if options.record:
-        picture = results_file(data.name).with_name(f"{data.name}_precision.png")
-        shutil.copyfile(folder / "lsh_grh_precision.png", picture)
-
-
-def _sweep_text(means: pd.DataFrame) -> str:
-    table = pd.DataFrame(
-        {
-            "method": means["method"],
-            "radius": means["radius"],
-            "precision@10": means["precision"].map("{:.3f}".format),
-            "non-empty": means["nonempty"].map("{:.0%}".format),
-            "candidates": means["candidates"].map("{:,.0f}".format),
-            "ms a query": (means["seconds"] * 1000).map("{:.3f}".format),
-        }
+    with _writing_to(folder):  # a folder that refuses does so now, not after minutes
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    split = data.split()
+    _say(
+        f"{data.name}: {len(split.queries):,} queries, {len(split.train):,} training images, "
+        f"{len(split.database):,} in the database; {options.bits} bits, {options.seeds} draws"
     )
-    return table.to_string(index=False)
+    grh = partial(GRH, alpha=options.alpha, n_iter=options.iterations, learner=options.learner)
+    methods = {"LSH": METHODS["LSH"], f"GRH {options.learner}": grh}
+    radii = range(min(options.max_radius, options.bits) + 1)
+    sweep = sweep_draws(split, methods, radii, options.bits, options.seeds, progress=True)
+    exact = exact_precision(split).mean()
+    _say("ranking the whole database by Hamming distance, for the mean average precision")
+    draws = min(options.seeds, 3)
+    ranking = map_table(ranking_split(data), seeds=draws, progress=True)
+    with _writing_to(folder):
+        _write(folder, sweep, ranking, exact)
+    means = sweep.drop(columns="seed").groupby(["method", "radius"], sort=False).mean()
+    maps = ranking.groupby(["method", "n_bits"], sort=False)["map"].mean().unstack()
+    _report(means, exact, maps, draws)
+    _say(f"\nfigures and tables are in {folder}")
+    picture = results_file(data.name).with_name(f"{data.name}_precision.png")
+    if options.check or options.record:
+        with _writing_to(picture.parent):
+            _check(data.name, means, exact, maps, options.record)
+    if options.record:
+        with _writing_to(picture.parent), atomic(picture) as file:
+            file.write((folder / "lsh_grh_precision.png").read_bytes())
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    changed = ["--learner"] if options.learner != "svm" else []
+    for name, (default, low, high, _) in _NUMBERS.items():
+        value = vars(options)[name.replace("-", "_")]
+        if not low <= value <= high:
+            raise ValueError(f"--{name} must lie between {low} and {high}, got {value}.")
+        changed += [f"--{name}"] if value != default else []
+    if changed and (options.check or options.record):
+        raise ValueError(
+            "The recorded figures are those of the default options; leave out "
+            f"{' and '.join(changed)}, or --check and --record."
+        )
 
 
 def _write(folder: Path, sweep: pd.DataFrame, ranking: pd.DataFrame, exact: float) -> None:
-    """Write tables and figures, each one complete or not at all."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
-            unfinished = Path(temporary)
-            sweep.to_csv(unfinished / "radius_sweep.csv", index=False)
-            ranking.to_csv(unfinished / "mean_average_precision.csv", index=False)
-            _draw(unfinished, sweep, exact)
-            for path in sorted(unfinished.iterdir()):
-                os.replace(path, folder / path.name)
-    except OSError as error:
-        raise ValueError(
-            f"The results cannot be written to {folder} ({error.strerror}); "
-            "choose another folder with --output."
-        ) from error
-
-
-def _draw(folder: Path, sweep: pd.DataFrame, exact: float) -> None:
+    """Write tables and figures under temporary names, and rename them when all are complete."""
+    folder.mkdir(parents=True, exist_ok=True)
     matplotlib.use("agg")
     plots.use_style()
     figures = {
-        "lsh_precision.png": lambda: plots.plot_precision(sweep, exact=exact, methods=["LSH"]),
-        "lsh_time.png": lambda: plots.plot_time(sweep, methods=["LSH"]),
-        "lsh_grh_precision.png": lambda: plots.plot_precision(sweep, exact=exact),
-        "lsh_grh_time.png": lambda: plots.plot_time(sweep),
-        "equal_cost.png": lambda: plots.plot_equal_cost(sweep),
+        "lsh_precision.png": plots.plot_precision(sweep, exact=exact, methods=["LSH"]),
+        "lsh_time.png": plots.plot_time(sweep, methods=["LSH"]),
+        "lsh_grh_precision.png": plots.plot_precision(sweep, exact=exact),
+        "lsh_grh_time.png": plots.plot_time(sweep),
+        "equal_cost.png": plots.plot_equal_cost(sweep),
     }
-    for name, draw in figures.items():
-        figure = draw().figure
-        figure.savefig(folder / name, dpi=150)
-        plots.plt.close(figure)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
+        unfinished = Path(temporary)
+        sweep.to_csv(unfinished / "radius_sweep.csv", index=False)
+        ranking.to_csv(unfinished / "mean_average_precision.csv", index=False)
+        for name, ax in figures.items():
+            ax.figure.savefig(unfinished / name, dpi=150)
+            plots.plt.close(ax.figure)
+        for path in sorted(unfinished.iterdir()):
+            os.replace(path, folder / path.name)
 
 
-def _check(dataset, means: pd.DataFrame, exact: float, ranks: pd.Series, record: bool):
+def _report(means: pd.DataFrame, exact: float, maps: pd.DataFrame, draws: int) -> None:
+    formats = {
+        "precision@10": "{:.3f}".format,
+        "non-empty": "{:.0%}".format,
+        "candidates": "{:,.0f}".format,
+        "ms per query": "{:.3f}".format,
+    }
+    table = means.drop(columns="precision_nonempty").set_axis([*formats], axis=1)
+    table["ms per query"] *= 1000
+    _say(table.reset_index().to_string(index=False, formatters=formats))
+    _say(f"\nexact cosine search over the whole database: precision@10 {exact:.3f}\n")
+    _say(f"mean average precision of the Hamming ranking, {draws} draws")
+    wide = maps.add_suffix(" bits").rename_axis(index=None, columns=None)
+    _say(wide.to_string(float_format="{:.3f}".format))
+
+
+def _check(dataset: str, means: pd.DataFrame, exact: float, maps: pd.DataFrame, record: bool):
     """Compare the run with the recorded one.
 
     Tolerances: one retrieved image more or less for one query is 1/1,200 of a precision@10, and
@@ -228,113 +160,74 @@ def _check(dataset, means: pd.DataFrame, exact: float, ranks: pd.Series, record:
     single bits, which moves a few images: 0.005 allows for that, and no effect reported in the
     series is that small. Counts of candidates get 2 %.
     """
-    for (method, radius), row in means.iterrows():
-        key = f"run_{method.lower()}_r{radius}"
-        checkpoint(f"{key}_precision", row["precision"], 0.005, dataset=dataset, record=record)
-        checkpoint(f"{key}_nonempty", row["nonempty"], 0.01, dataset=dataset, record=record)
-        if row["nonempty"] > 0:
-            checkpoint(
-                f"{key}_precision_nonempty", row["precision_nonempty"], 0.01,
-                dataset=dataset, record=record,
-            )  # fmt: skip
-        candidates = row["candidates"]
-        checkpoint(f"{key}_candidates", candidates, round(0.02 * candidates + 0.5, 1),
-                   dataset=dataset, record=record)  # fmt: skip
+    table = means.drop(columns="seconds").set_axis([f"{name} r{r}" for name, r in means.index])
+    # Where no query is empty both precisions are one quantity, which is recorded once.
+    table["precision_nonempty"] = table["precision_nonempty"].where(table["nonempty"] < 1)
+    absolute = {"precision": 0.005, "precision_nonempty": 0.01, "nonempty": 0.01, "candidates": 0.5}
+    relative = {**dict.fromkeys(absolute, 0.0), "candidates": 0.02}
+    checkpoint("run", table, absolute, relative=relative, dataset=dataset, record=record)
     checkpoint("run_exact_precision", exact, 0.001, dataset=dataset, record=record)
-    for (method, bits), value in ranks.items():
-        name = method.lower().replace(", ", "_").replace(" ", "_")
-        checkpoint(f"run_map_{name}_{bits}", value, 0.005, dataset=dataset, record=record)
+    checkpoint("run_map", maps, 0.005, dataset=dataset, record=record)
 
 
 def _data(options: argparse.Namespace) -> None:
-    path = prepare(
-        options.dataset or "cifar10", options.data_home, url=options.url, archive=options.archive
-    )
-    print(f"{options.dataset or 'cifar10'} is ready in {path}")
+    """Download, verify and cache a dataset.
+
+    CIFAR-10 is 170 MB, and its GIST features take about a minute. An interrupted download resumes.
+    """
+    name = "cifar10" if _dataset(options) == "auto" else _dataset(options)
+    if name == "digits" and (options.url or options.archive):
+        raise ValueError("The digits come with scikit-learn; leave out --url and --archive.")
+    if name != "digits":
+        _say(f"preparing {name}: a download may take long, computing features about a minute")
+    path = prepare(name, options.data_home, url=options.url, archive=options.archive)
+    _say(f"{name} is ready in {path}")
 
 
 def _info(options: argparse.Namespace) -> None:
+    """Say which data are on this machine, where, and what 'auto' means now."""
     found = available(options.data_home)
-    print(f"data home: {find_data_home(options.data_home)}")
+    _say(f"data home: {data_home(options.data_home)}")
     for name in ("digits", "cifar10", "cifar10-mat"):
         entry = found[name]
         where = f"{entry.size / 1e6:7.0f} MB  {entry.path}" if entry.path else DATASETS[name]
-        print(f"{name:<12} {entry.state:<9} {where}")
-    print(f"{'auto':<12} means {found['auto'].name} now")
+        _say(f"{name:<12} {entry.state:<9} {where}")
+    _say(f"{'auto':<12} means {found['auto'].name} now")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m grh_helpers",
-        description="Learning to hash: LSH against Graph Regularised Hashing, data to figures.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | data | info")
-    home = argparse.ArgumentParser(add_help=False)
-    home.add_argument(
-        "--data-home",
-        metavar="FOLDER",
-        help="where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours",
-    )
-    run = commands.add_parser(
-        "run",
-        parents=[home],
-        help="run the whole experiment and draw its figures",
-        description="Hash the data with LSH and GRH, search at every Hamming radius, print a "
-        "table, and write figures and CSV files.",
-    )
-    run.add_argument("--dataset", choices=list(DATASETS), help="by default $GRH_DATASET, else auto")
-    run.add_argument("--bits", type=int, default=16, help="length of the codes (%(default)s)")
-    run.add_argument(
-        "--alpha",
-        type=float,
-        default=1.0,
-        help="GRH: weight of the graph, between 0 and 1 (%(default)s)",
-    )
-    run.add_argument(
-        "--iterations", type=int, default=1, help="GRH: rounds of steps A and B (%(default)s)"
-    )
-    run.add_argument(
-        "--learner", choices=_LEARNERS, default="svm", help="GRH: what learns a bit (%(default)s)"
-    )
-    run.add_argument(
-        "--max-radius", type=int, default=10, help="largest Hamming radius, in bits (%(default)s)"
-    )
-    run.add_argument(
-        "--seeds", type=int, default=5, help="draws of the hyperplanes to average (%(default)s)"
-    )
-    run.add_argument(
-        "--output",
-        default="output",
-        help="where the dataset's folder of results goes (%(default)s)",
-    )
-    run.add_argument(
-        "--check", action="store_true", help="compare the figures with those in results/"
-    )
-    run.add_argument(
-        "--record", action="store_true", help="write the figures to results/ (for maintainers)"
-    )
-    run.set_defaults(action=_run)
-    data = commands.add_parser(
-        "data",
-        parents=[home],
-        help="download, verify and cache a dataset",
-        description="Download CIFAR-10 (170 MB), verify it, compute its GIST features (about a "
-        "minute) and cache them. An interrupted download resumes.",
-    )
-    data.add_argument("--dataset", choices=["digits", "cifar10", "cifar10-mat"],
-                      default="cifar10", help="what to prepare (%(default)s)")  # fmt: skip
-    data.add_argument("--url", help="a mirror to download from instead of the official host")
-    data.add_argument(
-        "--archive", metavar="FILE", help="a file on this machine to use instead of a download"
-    )
-    data.set_defaults(action=_data)
-    info = commands.add_parser(
-        "info",
-        parents=[home],
-        help="say which data are on this machine",
-        description="Say which data are on this machine, where, and what 'auto' means now.",
-    )
-    info.set_defaults(action=_info)
+    about = "Learning to hash: LSH against Graph Regularised Hashing, data to figures."
+    parser = argparse.ArgumentParser(prog="python -m grh_helpers", description=about)
+    commands = parser.add_subparsers(required=True, metavar="run | data | info")
+
+    def command(action):
+        name, text = action.__name__[1:], action.__doc__
+        new = commands.add_parser(name, description=text, help=text.splitlines()[0])
+        new.set_defaults(action=action)
+
+        def option(flag: str, text: str, default=None, **settings) -> None:
+            if default is not None:
+                settings, text = {"type": type(default), **settings}, f"{text} (%(default)s)"
+            new.add_argument(flag, default=default, help=text, **settings)
+
+        home = "where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours"
+        option("--data-home", home, metavar="FOLDER")
+        return option
+
+    run = command(_run)
+    run("--dataset", "by default $GRH_DATASET, else auto", choices=[*DATASETS])
+    for name, (default, _, _, text) in _NUMBERS.items():
+        run(f"--{name}", text, default)
+    run("--learner", "GRH: what learns a bit", "svm", choices=["svm", "ridge", "kernel"])
+    run("--output", "where the dataset's folder of results goes", "output")
+    run("--check", "compare the figures with those in results/", action="store_true")
+    run("--record", "write the figures to results/ (for maintainers)", action="store_true")
+    data = command(_data)
+    names = ["digits", "cifar10", "cifar10-mat"]
+    data("--dataset", "by default $GRH_DATASET, else cifar10", choices=names)
+    data("--url", "a mirror to download from instead of the official host")
+    data("--archive", "a file on this machine to use instead of a download", metavar="FILE")
+    command(_info)
     return parser
 
 
@@ -351,10 +244,12 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status: 0, or 1 after an error, or 130 after Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an ASCII terminal shows ? for ✓
     options = _parser().parse_args(arguments)
     try:
         options.action(options)
-    except (ValueError, CheckpointError) as error:
+    except (ValueError, OSError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

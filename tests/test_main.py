@@ -1,27 +1,59 @@
 """The command line, as a user calls it."""
 
+import io
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from grh_helpers import __main__ as main_module
-from grh_helpers.__main__ import exact_precision, main
+from grh_helpers.__main__ import main
+from grh_helpers.checkpoints import recorded
+from grh_helpers.datasets import available, load_dataset
+from grh_helpers.experiment import METHODS, map_table, sweep_draws
 
-FIGURES = {"lsh_precision.png", "lsh_time.png", "lsh_grh_precision.png", "lsh_grh_time.png",
-           "equal_cost.png"}  # fmt: skip
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = {f"{name}_{what}.png" for name in ("lsh", "lsh_grh") for what in ("precision", "time")}
+FIGURES |= {"equal_cost.png"}
 TABLES = {"radius_sweep.csv", "mean_average_precision.csv"}
+SMALL = "run --dataset digits --bits 4 --seeds 1 --max-radius 1 --output".split()
 
 
 @pytest.fixture(autouse=True)
 def empty_home(tmp_path, monkeypatch):
     monkeypatch.setenv("GRH_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GRH_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("GRH_DATASET", raising=False)
     monkeypatch.delenv("GRH_RECORD", raising=False)
+
+
+@pytest.fixture(scope="module")
+def small_tables(digits):
+    split, methods = digits.split(), {name: METHODS[name] for name in ("LSH", "GRH svm")}
+    return sweep_draws(split, methods, [0, 8], 8, 1), map_table(split, n_bits=[4], seeds=1)
+
+
+@pytest.fixture
+def quick(monkeypatch, digits, small_tables):
+    """The default options, but measured on less."""
+    for name, value in zip(("sweep_draws", "map_table"), small_tables, strict=True):
+        monkeypatch.setattr(main_module, name, lambda *args, value=value, **options: value)
+    monkeypatch.setattr(main_module, "load_dataset", lambda *args: digits)
+
+
+def test_only_main_is_public():
+    assert main_module.__all__ == ["main"]
+
+
+# run ----------------------------------------------------------------------------------------------
 
 
 def test_run_prints_a_table_and_writes_figures_and_csv(tmp_path, capsys):
@@ -32,13 +64,24 @@ def test_run_prints_a_table_and_writes_figures_and_csv(tmp_path, capsys):
     assert {p.name for p in (output / "digits").iterdir()} == FIGURES | TABLES
     sweep = pd.read_csv(output / "digits" / "radius_sweep.csv")
     assert len(sweep) == 2 * 2 * 4
-    assert set(sweep["method"]) == {"LSH", "GRH"} and set(sweep["seed"]) == {0, 1}
-    means = sweep.groupby(["method", "radius"])["precision"].mean()
-    rows = [line.split() for line in text.splitlines() if line.split()[:1] in (["LSH"], ["GRH"])]
-    printed = {(r[0], int(r[1])): float(r[2]) for r in rows if len(r) == 6}
+    assert set(sweep["method"]) == {"LSH", "GRH svm"} and set(sweep["seed"]) == {0, 1}
+    means = sweep.groupby(["method", "radius"]).mean()
+    printed = {}
+    for line in text.replace("GRH svm", "GRH_svm").splitlines():
+        method, *cells = line.split() or [""]
+        if method in ("LSH", "GRH_svm") and len(cells) == 5:
+            printed[method.replace("_", " "), int(cells[0])] = cells[1:]
     assert len(printed) == 8
-    for key, value in printed.items():
-        assert value == pytest.approx(means[key], abs=0.00051)  # three decimals
+    for key, (precision, nonempty, candidates, milliseconds) in printed.items():
+        row = means.loc[key]
+        assert precision == f"{row['precision']:.3f}"
+        assert nonempty == f"{row['nonempty']:.0%}"
+        assert candidates == f"{row['candidates']:,.0f}"
+        assert milliseconds == f"{1000 * row['seconds']:.3f}"
+    maps = pd.read_csv(output / "digits" / "mean_average_precision.csv")
+    assert set(maps["seed"]) == {0, 1} and "ranking, 2 draws" in text
+    for (method, _), value in maps.groupby(["method", "n_bits"])["map"].mean().items():
+        assert f"{value:.3f}" in next(s for s in text.splitlines()[-6:] if s.startswith(method))
     for path in (output / "digits").glob("*.png"):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
@@ -53,19 +96,29 @@ def test_options_reach_the_model(tmp_path, monkeypatch, capsys):
     assert main([*arguments.split(), "--output", str(tmp_path)]) == 0
     (bits,), options = seen[0]
     assert bits == 6 and options["alpha"] == 0.8 and options["n_iter"] == 3
-    assert type(options["learner"]).__name__ == "Ridge"
+    assert options["learner"] == "ridge"
+    sweep = pd.read_csv(tmp_path / "digits" / "radius_sweep.csv")
+    assert set(sweep["method"]) == {"LSH", "GRH ridge"} and sweep["radius"].max() == 6
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run --dataset digits --bits 0", "n_bits must be a whole number of at least 1"),
-        ("run --dataset digits --alpha 2", "alpha must lie between 0 and 1"),
-        ("run --dataset digits --iterations 0", "n_iter must be a whole number"),
-        ("run --dataset digits --seeds 0", "--seeds must be at least 1"),
-        ("run --dataset digits --max-radius -1", "--max-radius must be at least 0"),
+        ("run --bits 0", "--bits must lie between 1 and 1024, got 0."),
+        ("run --bits 1000000", "--bits must lie between 1 and 1024"),
+        ("run --alpha 2", "--alpha must lie between 0 and 1, got 2.0."),
+        ("run --alpha nan", "--alpha must lie between 0 and 1"),
+        ("run --iterations 0", "--iterations must lie between 1 and"),
+        ("run --seeds 0", "--seeds must lie between 1 and 1000"),
+        ("run --seeds 1000000000", "--seeds must lie between 1 and 1000"),
+        ("run --max-radius -1", "--max-radius must lie between 0 and"),
+        ("run --bits 4 --record", "default options; leave out --bits, or --check and --record."),
+        ("run --seeds 2 --alpha 0.9 --check", "leave out --alpha and --seeds, or"),
+        ("run --learner ridge --check", "leave out --learner, or"),
         ("run --dataset cifar10", "data"),
         ("data --archive nowhere.tar.gz", "nowhere.tar.gz"),
+        ("data --dataset digits --archive a.tar.gz", "leave out --url and --archive."),
+        ("data --dataset digits --url file:///a", "leave out --url and --archive."),
     ],
 )
 def test_errors_are_one_sentence_without_a_traceback(arguments, message, capsys, tmp_path):
@@ -74,7 +127,7 @@ def test_errors_are_one_sentence_without_a_traceback(arguments, message, capsys,
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and message in captured.err
     assert captured.err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "results").exists()
 
 
 def test_unknown_dataset_lists_the_known_ones(capsys):
@@ -86,29 +139,147 @@ def test_unknown_dataset_lists_the_known_ones(capsys):
         assert name in text
 
 
-def test_output_folder_that_cannot_be_written(tmp_path, capsys):
+def test_output_folder_that_cannot_be_written_is_noticed_first(
+    tmp_path, monkeypatch, quick, capsys
+):
+    monkeypatch.setattr(main_module, "sweep_draws", None)  # must not be reached
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    arguments = "run --dataset digits --bits 4 --seeds 1 --max-radius 1 --output".split()
-    assert main([*arguments, str(blocked)]) == 1
-    assert "choose another folder with --output" in capsys.readouterr().err
+    for output in (blocked, blocked / "below", tmp_path / ("x" * 300)):
+        assert main([*SMALL, str(output)]) == 1
+        error = capsys.readouterr().err
+        assert f"Nothing can be written to {output / 'digits'} (" in error
+        assert "choose another folder (--output" in error and error.count("\n") == 1
     assert blocked.read_text() == "in the way"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_failed_figure_leaves_older_results_alone(tmp_path, monkeypatch, capsys):
-    arguments = ["run", "--dataset", "digits", "--bits", "4", "--seeds", "1", "--max-radius", "1",
-                 "--output", str(tmp_path)]  # fmt: skip
-    assert main(arguments) == 0
+def test_a_failed_figure_leaves_older_results_alone(tmp_path, monkeypatch, quick, capsys):
+    assert main([*SMALL, str(tmp_path)]) == 0
     folder = tmp_path / "digits"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(main_module.plots, "plot_equal_cost", full)
-    assert main(arguments) == 1
-    assert "No space left on device" in capsys.readouterr().err
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    for module, name in ((main_module.plots, "plot_equal_cost"), (pd.DataFrame, "to_csv")):
+        with monkeypatch.context() as context:
+            context.setattr(module, name, full)
+            assert main([*SMALL, str(tmp_path)]) == 1
+        assert "No space left on device" in capsys.readouterr().err
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_files_have_the_permissions_that_open_gives(tmp_path, quick):
+    old = os.umask(0o027)
+    try:
+        assert main(["run", "--dataset", "digits", "--record", "--output", str(tmp_path)]) == 0
+    finally:
+        os.umask(old)
+    written = [*(tmp_path / "digits").iterdir(), *(tmp_path / "results").iterdir()]
+    assert len(written) == len(FIGURES | TABLES) + 2
+    assert {stat.S_IMODE(p.stat().st_mode) for p in written} == {0o640}
+
+
+def test_long_steps_are_announced(tmp_path, monkeypatch, capsys):
+    raw = replace(available()["cifar10"], state="raw only")
+    monkeypatch.setattr(main_module, "available", lambda home: {"cifar10": raw})
+    said = []
+
+    def watched(name, function):
+        def call(*args, **kwargs):
+            said.append((name, capsys.readouterr().out.splitlines()))
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(main_module, name, call)
+
+    watched("load_dataset", lambda name, home: load_dataset("digits"))
+    watched("sweep_draws", sweep_draws)
+    watched("map_table", map_table)
+    arguments = "run --dataset cifar10 --bits 4 --seeds 1 --max-radius 1 --output".split()
+    assert main([*arguments, str(tmp_path)]) == 0
+    starts = ["cifar10: computing the GIST", "digits: 120 queries", "ranking the whole database"]
+    assert [name for name, _ in said] == ["load_dataset", "sweep_draws", "map_table"]
+    for (_, lines), start in zip(said, starts, strict=True):
+        assert len(lines) == 1 and lines[0].startswith(start)
+
+
+# --check and --record -----------------------------------------------------------------------------
+
+
+def test_record_then_check_then_red_when_a_figure_differs(tmp_path, monkeypatch, quick, capsys):
+    arguments = ["run", "--dataset", "digits", "--output", str(tmp_path)]
+    assert main([*arguments, "--check"]) == 1, "nothing is recorded yet"
+    assert main([*arguments, "--record"]) == 0
+    assert main([*arguments, "--check"]) == 0
+    ticks = [s for s in capsys.readouterr().out.splitlines() if s.startswith("✓")]
+    # LSH and GRH at radii 0 and 8: three figures each, and a fourth where queries are empty.
+    assert ticks == 2 * [f"✓ {n} as recorded" for n in ("14 figures", "1 figure", "3 figures")]
+    picture = tmp_path / "results" / "digits_precision.png"
+    assert picture.read_bytes() == (tmp_path / "digits" / "lsh_grh_precision.png").read_bytes()
+
+    figures = recorded("digits")
+    assert set(figures) == {
+        "run_exact_precision",
+        *(f"run_map_{method}_4" for method in ("lsh", "grh_svm", "grh_kernel")),
+        *(f"run_{method}_r0_precision_nonempty" for method in ("lsh", "grh_svm")),
+        *(
+            f"run_{method}_r{radius}_{column}"
+            for method in ("lsh", "grh_svm")
+            for radius in (0, 8)
+            for column in ("precision", "nonempty", "candidates")
+        ),
+    }, "where no query is empty, precision_nonempty is precision and not recorded again"
+    sweep = pd.read_csv(tmp_path / "digits" / "radius_sweep.csv")
+    first = sweep.query("method == 'LSH' and radius == 0").iloc[0]
+    assert figures["run_lsh_r0_precision_nonempty"] == pytest.approx(first["precision_nonempty"])
+    assert first["nonempty"] < 1
+
+    wrong = {
+        "run_lsh_r0_precision": 0.006,
+        "run_lsh_r0_precision_nonempty": 0.011,
+        "run_lsh_r0_nonempty": 0.011,
+        "run_grh_svm_r8_candidates": 29,
+        "run_exact_precision": 0.0011,
+        "run_map_lsh_4": 0.0051,
+    }
+    for keys in (list(wrong)[:4], list(wrong)[4:5], list(wrong)[5:]):  # one table at a time
+        changed = {**figures, **{key: figures[key] + wrong[key] for key in keys}}
+        (tmp_path / "results" / "digits.json").write_text(json.dumps(changed))
+        assert main([*arguments, "--check"]) == 1
+        error = capsys.readouterr().err
+        assert f"{len(keys)} of " in error and all(f"\n- {key} is " in error for key in keys)
+
+
+def test_record_says_when_it_cannot_write(tmp_path, monkeypatch, quick, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GRH_RESULTS", str(tmp_path / "file" / "results"))
+    assert main(["run", "--dataset", "digits", "--record", "--output", str(tmp_path)]) == 1
+    assert f"Nothing can be written to {tmp_path / 'file' / 'results'}" in capsys.readouterr().err
+
+
+# Terminals, pipes, signals ------------------------------------------------------------------------
+
+
+def test_an_ascii_terminal_is_enough(tmp_path, monkeypatch, quick):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["run", "--dataset", "digits", "--record", "--output", str(tmp_path)]) == 0
+    assert b"? 14 figures as recorded" in stdout.buffer.getvalue()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_results_are_written_though_the_reader_of_the_pipe_has_left(tmp_path, unbuffered):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "grh_helpers", *SMALL, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert process.stdout.readline().startswith(b"digits:")
+    process.stdout.close()
+    error = process.stderr.read()
+    assert process.wait(timeout=60) == 0 and error == b""
+    assert {p.name for p in (tmp_path / "digits").iterdir()} == FIGURES | TABLES
 
 
 def test_ctrl_c_stops_with_one_line_and_leaves_nothing_half_written(tmp_path):
@@ -135,6 +306,57 @@ def test_ctrl_c_stops_with_one_line_and_leaves_nothing_half_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path):
+    (tmp_path / "sklearn.py").write_text("raise KeyboardInterrupt")  # as if it came just here
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+
+    def python(*arguments):
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    stopped = python("-m", "grh_helpers", "info")
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "")
+    library = python("-c", "import grh_helpers")
+    assert "KeyboardInterrupt" in library.stderr, "a program that imports us decides for itself"
+    (tmp_path / "sklearn.py").write_text("raise RuntimeError('broken')")
+    assert "RuntimeError: broken" in python("-m", "grh_helpers", "info").stderr
+
+
+# data, info, help ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "expected"),
+    [
+        (None, None, "cifar10"),
+        ("auto", None, "cifar10"),
+        ("cifar10-mat", None, "cifar10-mat"),
+        ("digits", None, "digits"),
+        ("digits", "cifar10", "cifar10"),
+    ],
+)
+def test_data_prepares_what_option_or_environment_name(
+    variable, option, expected, monkeypatch, capsys, tmp_path
+):
+    asked = []
+    if variable:
+        monkeypatch.setenv("GRH_DATASET", variable)
+
+    def prepare(*args, **kwargs):
+        announced = capsys.readouterr().out
+        assert announced.startswith(f"preparing {expected}: ") or expected == "digits"
+        asked.append((args, kwargs))
+        return tmp_path
+
+    monkeypatch.setattr(main_module, "prepare", prepare)
+    extra = ["--dataset", option] if option else []
+    source = [] if expected == "digits" else ["--url", "u", "--archive", "a"]
+    assert main(["data", "--data-home", "h", *extra, *source]) == 0
+    given = {"url": "u", "archive": "a"} if source else {"url": None, "archive": None}
+    assert asked == [((expected, "h"), given)]
+    assert f"{expected} is ready in {tmp_path}" in capsys.readouterr().out
+
+
 def test_info_says_what_is_here(tmp_path, capsys):
     assert main(["info"]) == 0
     text = capsys.readouterr().out
@@ -145,30 +367,16 @@ def test_info_says_what_is_here(tmp_path, capsys):
 
 
 def test_help_names_every_option(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["run", "--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    for option in "dataset bits alpha iterations learner max-radius seeds output data-home".split():
-        assert f"--{option}" in text
-
-
-def test_check_goes_red_when_a_recorded_figure_differs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("GRH_RESULTS", str(tmp_path / "results"))
-    arguments = ["run", "--dataset", "digits", "--bits", "4", "--seeds", "1", "--max-radius", "1",
-                 "--output", str(tmp_path)]  # fmt: skip
-    assert main([*arguments, "--record"]) == 0
-    assert main([*arguments, "--check"]) == 0
-    path = tmp_path / "results" / "digits.json"
-    path.write_text(path.read_text().replace('"value": 0.', '"value": 9.'))
-    capsys.readouterr()
-    assert main([*arguments, "--check"]) == 1
-    assert "is recorded for digits" in capsys.readouterr().err
-
-
-def test_exact_precision_is_the_brute_force_one(digits_split):
-    s, hits = digits_split, 0
-    for query, label in zip(s.queries, s.query_labels, strict=True):
-        cosines = s.database @ query / (s.database**2).sum(axis=1) ** 0.5
-        hits += (s.database_labels[cosines.argsort()[-10:]] == label).sum()
-    assert exact_precision(s) == pytest.approx(hits / 1200)
+    options = {
+        "run": "dataset bits alpha iterations learner max-radius seeds output check record",
+        "data": "dataset url archive",
+        "info": "",
+    }
+    for command, names in options.items():
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        text = capsys.readouterr().out
+        for option in ["data-home", *names.split()]:
+            assert f"--{option}" in text
+        assert "None" not in text and "False" not in text
