@@ -23,7 +23,7 @@ test-cifar10: $(READY)   ## every stored output and recorded figure, on the real
 	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
 data: $(READY)           ## download CIFAR-10 (170 MB), verify it, compute GIST, cache both
-	$(BIN)/python -m grh_helpers data
+	$(RUN) -m grh_helpers data
 
 notebooks: $(READY)      ## run the notebooks again, in place
 	$(RUN) notebooks/_build.py run
@@ -43,6 +43,7 @@ clean:
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, but %s is %d.%d; call make with PYTHON=python3.12, say." % (sys.executable, v[0], v[1]))'
+	@echo "Installing the pinned packages into $(VENV); this takes a minute or two."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -r requirements.txt
