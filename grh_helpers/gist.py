@@ -12,6 +12,8 @@ doi:10.1023/A:1011139631724.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,9 +38,12 @@ GIST_PARAMETERS = {
     "angular_sharpness": 2 * np.pi,
 }
 
-# Pixels a block, four images of 32 x 32 with their margins. Their 128 complex responses take 5 MB,
-# about what stays in a processor's cache; larger blocks are slower.
+# Pixels per block, four images of 32 x 32 with their margins. Their 128 complex responses take
+# 5 MB, about what stays in a processor's cache; larger blocks are slower.
 _BLOCK_PIXELS = 4 * 48 * 48
+# Pixels of the responses that are computed at once, 140 MB: images above 512 x 512 pass through
+# the filters in groups.
+_GROUP_PIXELS = 32 * 528 * 528
 
 
 def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
@@ -50,7 +55,8 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
         Intensities from 0 to 255, integers or floats; channels are averaged to grey. Both sides
         must be multiples of 4.
     n_jobs : int
-        Number of threads; -1 means one a core. The result does not depend on it.
+        Number of threads; -1 means one per core. The result does not depend on it. One job runs
+        without threads, and so does any number where none can be started, as in a browser.
     progress : bool
         Show a progress bar, on terminals only.
 
@@ -64,7 +70,12 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
     Raises
     ------
     ValueError
-        If the array's shape or its values cannot be those of images.
+        If the array's shape or its values cannot be those of images; floats from 0 to 1 are
+        refused, too.
+
+    Notes
+    -----
+    Built by hand in chapter 1.
 
     References
     ----------
@@ -85,36 +96,53 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
     if n_jobs == -1:
         n_jobs = os.cpu_count() or 1
     if n_jobs < 1:
-        raise ValueError(f"n_jobs must be at least 1, or -1 for one thread a core; got {n_jobs}")
+        raise ValueError(f"n_jobs must be at least 1, or -1 for one per core, got {n_jobs!r}.")
     grid, padding = GIST_PARAMETERS["grid"], GIST_PARAMETERS["padding"]
     n, rows, columns = images.shape[:3]
-    filters = gabor_bank((rows + 2 * padding, columns + 2 * padding))
-    features = np.empty((n, len(filters) * grid * grid))
-    step = max(1, _BLOCK_PIXELS // filters[0].size)
+    radial, angular = _bells(rows + 2 * padding, columns + 2 * padding)
+    scale, turn = np.divmod(np.arange(len(radial) * len(angular)), len(angular))
+    features = np.empty((n, len(scale), grid * grid))
+    step = max(1, _BLOCK_PIXELS // radial[0].size)
+    group = max(1, _GROUP_PIXELS // (step * radial[0].size))
+    starts = range(0, n, step)
+
+    @lru_cache(maxsize=1)  # there is one group unless the images are large
+    def bank(first: int) -> np.ndarray:
+        return np.exp(-radial[scale[first : first + group]] - angular[turn[first : first + group]])
 
     def describe(start: int) -> int:
         block = images[start : start + step]
-        spectrum = fft.fft2(_normalised(block))[:, None] * filters
-        # The inverse transform in two steps: the second can leave out the margin's rows.
-        response = fft.ifft(spectrum, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
-        response = fft.ifft(response, axis=-1, overwrite_x=True)[..., padding : padding + columns]
-        # Twice as fast as np.abs, which guards against overflow that cannot happen here.
-        magnitude = np.sqrt(response.real**2 + response.imag**2)
-        # One axis after the other: three times as fast as a mean over both.
-        strips = magnitude.reshape(-1, len(filters), grid, rows // grid, columns).mean(axis=3)
-        cells = strips.reshape(len(block), -1, columns // grid).mean(axis=2)
-        features[start : start + step] = cells
+        spectrum = fft.fft2(_normalised(block))[:, None]
+        for first in range(0, len(scale), group):
+            product = spectrum * bank(first)
+            # The inverse transform in two steps: the second can leave out the margin's rows.
+            down = fft.ifft(product, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
+            response = fft.ifft(down, axis=-1, overwrite_x=True)[..., padding : padding + columns]
+            # Twice as fast as np.abs, which guards against overflow that cannot happen here.
+            magnitude = np.sqrt(response.real**2 + response.imag**2)
+            # One axis after the other: three times as fast as a mean over both.
+            strips = magnitude.reshape(len(block), -1, grid, rows // grid, columns).mean(axis=3)
+            cells = strips.reshape(len(block), -1, grid * grid, columns // grid).mean(axis=3)
+            features[start : start + step, first : first + group] = cells
         return len(block)
 
-    pool = ThreadPoolExecutor(n_jobs)
+    pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
+    # Without progress no bar at all: tqdm starts a thread even for one that it does not show.
+    bar = tqdm(total=n, unit="image", desc="GIST", disable=None) if progress else None
     try:
-        with tqdm(total=n, unit="image", desc="GIST", disable=None if progress else True) as bar:
-            for done in pool.map(describe, range(0, n, step)):
-                bar.update(done)
+        blocks = map(describe, starts)
+        if pool:
+            with suppress(RuntimeError):  # no thread can be started
+                blocks = pool.map(describe, starts)
+        with bar or nullcontext():
+            for done in blocks:
+                if progress:
+                    bar.update(done)
     finally:
-        # After Ctrl-C only the blocks in work are finished, not the thousands that wait.
-        pool.shutdown(cancel_futures=True)
-    return features
+        if pool:
+            # After Ctrl-C only the blocks in work are finished, not the thousands that wait.
+            pool.shutdown(cancel_futures=True)
+    return features.reshape(n, len(scale) * grid * grid)
 
 
 def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
@@ -136,23 +164,28 @@ def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
     -----
     A filter is a bell in polar coordinates of the frequency plane, around frequency f0 and angle
     a0: exp(-3.5 (f / f0 - 1)^2 - 2 pi (a - a0)^2), with f0 = 0.3 / 1.85^scale cycles a pixel and
-    a0 = -pi orientation / 8.
+    a0 = -pi orientation / 8. Built by hand in chapter 1.
 
     Examples
     --------
     >>> gabor_bank(48).shape
     (32, 48, 48)
     """
-    p = GIST_PARAMETERS
     rows, columns = (size, size) if isinstance(size, int | np.integer) else size
+    radial, angular = _bells(rows, columns)
+    return np.exp(-radial[:, None] - angular).reshape(-1, rows, columns)
+
+
+def _bells(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents of the filters: one part for each scale, and one for each orientation."""
+    p = GIST_PARAMETERS
     fy, fx = np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns), indexing="ij")
     frequency, angle = np.hypot(fx, fy), np.arctan2(fy, fx)
     centre = p["finest_frequency"] / p["scale_ratio"] ** np.arange(p["scales"])
     radial = p["radial_sharpness"] * (frequency / centre[:, None, None] - 1) ** 2
     turned = angle + np.pi / p["orientations"] * np.arange(p["orientations"])[:, None, None]
     turned = (turned + np.pi) % (2 * np.pi) - np.pi
-    angular = p["angular_sharpness"] * turned**2
-    return np.exp(-radial[:, None] - angular[None]).reshape(-1, rows, columns)
+    return radial, p["angular_sharpness"] * turned**2
 
 
 def contrast_normalise(images: ArrayLike) -> np.ndarray:
@@ -169,6 +202,10 @@ def contrast_normalise(images: ArrayLike) -> np.ndarray:
         The logarithm of grey, low frequencies removed, divided by the local standard deviation:
         flat areas are near 0, edges near +-1 whatever the light was.
 
+    Notes
+    -----
+    Built by hand in chapter 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -179,9 +216,10 @@ def contrast_normalise(images: ArrayLike) -> np.ndarray:
     images = _checked(images)
     p, (rows, columns) = GIST_PARAMETERS["padding"], images.shape[1:3]
     result = np.empty(images.shape[:3])
-    for start in range(0, len(images), 256):  # blocks, so that the spectra stay small
-        block = _normalised(images[start : start + 256])
-        result[start : start + 256] = block[:, p : p + rows, p : p + columns]
+    step = max(1, 64 * _BLOCK_PIXELS // (rows * columns))  # so that the spectra stay small
+    for start in range(0, len(images), step):
+        block = _normalised(images[start : start + step])
+        result[start : start + step] = block[:, p : p + rows, p : p + columns]
     return result
 
 
@@ -208,16 +246,22 @@ def _checked(images: ArrayLike) -> np.ndarray:
     if images.ndim not in (3, 4):
         raise ValueError(
             "images must have the shape (n, rows, columns) or (n, rows, columns, channels), "
-            f"got {images.shape}; a single image needs image[None]"
+            f"got {images.shape}; a single image needs image[None]."
         )
     if 0 in images.shape[1:] or images.shape[1] % grid or images.shape[2] % grid:
         raise ValueError(
-            f"the sides of the images must be multiples of {grid}, got {images.shape[1]} x "
-            f"{images.shape[2]} pixels; crop or pad them first"
+            f"The sides of the images must be multiples of {grid}, got {images.shape[1]} x "
+            f"{images.shape[2]} pixels; crop or pad them first."
         )
     if images.dtype.kind not in "uif":
-        raise ValueError(f"images must hold numbers from 0 to 255, got dtype {images.dtype}")
-    # Unsigned integers cannot be wrong; looking at them would read a memory-mapped file twice.
-    if images.dtype.kind != "u" and not (images.min(initial=0) >= 0 and np.isfinite(images).all()):
-        raise ValueError("images must not contain negative, NaN or infinite intensities")
+        raise ValueError(f"images must hold numbers from 0 to 255, got dtype {images.dtype}.")
+    if images.dtype.kind == "u":
+        return images  # cannot be wrong; looking at them would read a memory-mapped file twice
+    if not (images.min(initial=0) >= 0 and np.isfinite(images).all()):
+        raise ValueError("images must not contain negative, NaN or infinite intensities.")
+    if images.dtype.kind == "f" and 0 < images.max(initial=0) <= 1:
+        raise ValueError(
+            "images must hold intensities from 0 to 255, but the largest is "
+            f"{images.max():.3g}; multiply them by 255."
+        )
     return images
