@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from grh_helpers.datasets import load_dataset
-from grh_helpers.search import HammingIndex
+from grh_helpers.index import HammingIndex
 
 COLUMNS = ["case", "radius", "ours_us", "peer", "peer_us", "ratio", "ratio_low", "ratio_high"]
 

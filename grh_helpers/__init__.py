@@ -2,6 +2,7 @@
 
 from grh_helpers import _interrupt  # noqa: F401, before all that takes time
 from grh_helpers.checkpoints import checkpoint
+from grh_helpers.codes import pack_bits, unpack_bits
 from grh_helpers.datasets import Dataset, Split, load_dataset
 from grh_helpers.evaluation import (
     average_precision,
@@ -13,7 +14,7 @@ from grh_helpers.evaluation import (
 )
 from grh_helpers.gist import gist
 from grh_helpers.hashing import GRH, LSH, graph_step
-from grh_helpers.search import HammingIndex, pack_bits, unpack_bits
+from grh_helpers.index import HammingIndex
 
 __all__ = [
     "GRH",

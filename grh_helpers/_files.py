@@ -1,8 +1,9 @@
-"""Writing files completely or not at all."""
+"""Writing a file completely or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,37 @@ from uuid import uuid4
 
 
 @contextmanager
-def atomic(path: Path, mode: str = "wb") -> Iterator[IO]:
-    """Open a temporary file beside `path` and rename it at the end; after an error, remove it."""
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
+def atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file that takes the place of `path` at the end, or vanishes on an error.
+
+    Parameters
+    ----------
+    path : path of the file; a symbolic link is followed, and the file keeps its permissions
+    mode : {"wb", "w"}
+        Text is written as UTF-8.
+
+    Yields
+    ------
+    The open temporary file, which lies in the folder of the file.
+
+    Raises
+    ------
+    ValueError
+        If there is something at `path` that is not a file.
+    OSError
+        If the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is a folder or a device; give the path of a file.")
+    # Only the beginning of the name, because file systems limit a name to 255 bytes.
+    temporary = target.with_name(f".{target.name[:24]}.{uuid4().hex[:12]}.tmp")
+    encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(temporary, mode.replace("w", "x"), encoding=encoding) as file:
             yield file
-        os.replace(temporary, path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

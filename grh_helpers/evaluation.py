@@ -17,8 +17,9 @@ import pandas as pd
 from scipy import stats
 from sklearn.utils import check_random_state
 
+from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
-from grh_helpers.search import HammingIndex, pack_bits, rerank
+from grh_helpers.index import HammingIndex, Reranker
 
 __all__ = [
     "average_precision",
@@ -28,8 +29,6 @@ __all__ = [
     "precision_recall_curve",
     "radius_sweep",
 ]
-
-_DENSE_SHARE = 0.03  # above this share of all pairs one matrix product beats gathering rows
 
 
 def radius_sweep(
@@ -67,63 +66,49 @@ def radius_sweep(
     DataFrame
         Columns ``radius``, ``precision`` (empty queries count 0), ``precision_nonempty`` (mean
         over queries with a candidate, NaN if there is none), ``nonempty`` (their share),
-        ``candidates`` (mean number a query) and ``seconds`` (a query, at this radius alone:
-        probing, similarities and selection; where one matrix product serves several radii,
-        each is charged all of it). With `per_query`: ``radius``, ``query``, ``precision``,
-        ``candidates``.
+        ``candidates`` (mean number per query) and ``seconds`` (per query, at this radius alone:
+        search and re-ranking; where one matrix product serves several radii, each is charged
+        all of it). With `per_query`: ``radius``, ``query``, ``precision``, ``candidates``.
 
     Raises
     ------
     ValueError
         If codes, vectors and labels do not agree in number, or `radii` or `k` is invalid.
     """
-    query_codes, database_codes = np.asarray(query_codes), np.asarray(database_codes)
-    _check_lengths("query_codes", query_codes, "split.queries", split.queries)
-    _check_lengths("database_codes", database_codes, "split.database", split.database)
-    index = HammingIndex(database_codes, vectors=split.database)
-    n_queries, similarities, product_seconds = len(query_codes), None, 0.0
-    if n_queries == 0:
-        raise ValueError("There are no queries; pass at least one.")
-    radii = list(radii)
-    if not radii:
-        raise ValueError("There is nothing to sweep; pass at least one radius.")
+    query_codes, database_codes, query_labels, database_labels = _check(
+        query_codes, database_codes, split.query_labels, split.database_labels
+    )
+    check_rows("query_codes", query_codes, "split.queries", split.queries)
+    check_rows("database_codes", database_codes, "split.database", split.database)
+    index, reranker = HammingIndex(database_codes), Reranker(split.queries, split.database)
     rows = []
     for radius in radii:
         start = time.perf_counter()
         indptr, ids = index.radius_search(query_codes, radius)
-        charged = 0.0
-        if len(ids) > _DENSE_SHARE * n_queries * len(index):
-            if similarities is None:
-                clock = time.perf_counter()
-                similarities = _cosines(split.queries, split.database, index._norms)
-                product_seconds = time.perf_counter() - clock
-            else:
-                charged = product_seconds
-            best, _ = rerank(indptr, ids, split.queries, split.database, k=k,
-                             similarities=similarities)  # fmt: skip
-        else:
-            best, _ = rerank(indptr, ids, split.queries, split.database, index._norms, k)
-        seconds = time.perf_counter() - start + charged
-        relevant = split.database_labels[best] == np.asarray(split.query_labels)[:, None]
-        precision = (relevant & (best >= 0)).sum(axis=1) / k
-        rows.append((radius, precision, np.diff(indptr), seconds / n_queries))
+        best, _ = reranker(indptr, ids, k)
+        seconds = time.perf_counter() - start + reranker.spared
+        hits = (best >= 0) & (database_labels[best] == query_labels[:, None])
+        rows.append((radius, hits.sum(axis=1) / k, np.diff(indptr), seconds / len(query_codes)))
+    if not rows:
+        raise ValueError("There is nothing to sweep; pass at least one radius.")
     if per_query:
-        frame = pd.DataFrame(
-            {
-                "radius": np.repeat([row[0] for row in rows], n_queries),
-                "query": np.tile(np.arange(n_queries), len(rows)),
-                "precision": np.concatenate([row[1] for row in rows]),
-                "candidates": np.concatenate([row[2] for row in rows]),
-            }
-        )
+        frame = pd.concat([_per_query(*row) for row in rows], ignore_index=True)
     else:
         frame = pd.DataFrame([_summary(*row) for row in rows])
     frame.attrs["protocol"] = _protocol(
-        query_codes, database_codes, n_train=len(split.train), k=k,
+        query_codes,
+        database_codes,
+        n_train=len(split.train),
+        k=k,
         metric=f"precision@{k} after exact cosine re-ranking of the candidates",
         tie_rule="equal cosines: the lower row number first",
-    )  # fmt: skip
+    )
     return frame
+
+
+def _per_query(radius, precision, candidates, seconds) -> pd.DataFrame:
+    columns = {"query": np.arange(len(precision)), "precision": precision}
+    return pd.DataFrame({"radius": radius, **columns, "candidates": candidates})
 
 
 def _summary(radius, precision, candidates, seconds) -> dict:
@@ -138,12 +123,6 @@ def _summary(radius, precision, candidates, seconds) -> dict:
     }
 
 
-def _cosines(queries: np.ndarray, database: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    similarities = (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ database.T
-    similarities /= norms
-    return similarities
-
-
 def _protocol(query_codes, database_codes, **details) -> dict:
     return {
         "n_queries": len(query_codes),
@@ -155,11 +134,27 @@ def _protocol(query_codes, database_codes, **details) -> dict:
     }
 
 
-def _check_lengths(name: str, values, other: str, others) -> None:
-    if len(values) != len(others):
+def _check(query_codes, database_codes, query_labels, database_labels):
+    """Return all four as arrays, or say what is wrong with them."""
+    database_codes = check_codes(database_codes)
+    query_codes = check_codes(query_codes, database_codes.shape[1])
+    query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
+    for name, codes, labels in (
+        ("query", query_codes, query_labels),
+        ("database", database_codes, database_labels),
+    ):
+        if labels.ndim != 1:
+            raise ValueError(f"{name}_labels must have shape (n,), got {labels.shape}.")
+        check_rows(f"{name}_codes", codes, f"{name}_labels", labels)
+        if not len(codes):
+            raise ValueError(f"{name}_codes is empty; pass at least one code.")
+    text = [labels.dtype.kind in "US" for labels in (query_labels, database_labels)]
+    if text[0] != text[1]:
         raise ValueError(
-            f"{name} has {len(values)} rows but {other} has {len(others)}; they must agree."
+            "query_labels and database_labels must be of one kind, "
+            f"got {query_labels.dtype} and {database_labels.dtype}."
         )
+    return query_codes, database_codes, query_labels, database_labels
 
 
 def _by_distance(query_codes, database_codes, query_labels, database_labels):
@@ -168,31 +163,18 @@ def _by_distance(query_codes, database_codes, query_labels, database_labels):
     A ranking by Hamming distance is known, up to ties, by these two counts alone, so nothing is
     sorted. Returns two int64 arrays of shape (n_queries, n_bits + 1).
     """
-    query_codes, database_codes = np.asarray(query_codes), np.asarray(database_codes)
-    query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
-    _check_lengths("query_codes", query_codes, "query_labels", query_labels)
-    _check_lengths("database_codes", database_codes, "database_labels", database_labels)
-    if len(database_codes) == 0:
-        raise ValueError("The database is empty; pass at least one code.")
-    n_bits = database_codes.shape[1]
-    if query_codes.ndim != 2 or query_codes.shape[1] != n_bits:
-        raise ValueError(
-            f"The queries have shape {query_codes.shape} but the database has {n_bits} bits; "
-            "encode both with the same hash functions."
-        )
+    query_codes, database_codes, query_labels, database_labels = _check(
+        query_codes, database_codes, query_labels, database_labels
+    )
     # With the database sorted by label, the relevant items of a query are one slice.
     order = np.argsort(database_labels, kind="stable")
-    labels = database_labels[order]
-    first = np.searchsorted(labels, query_labels, side="left")
-    last = np.searchsorted(labels, query_labels, side="right")
-    items = pack_bits(database_codes)[order].reshape(len(order), -1)
-    queries = pack_bits(query_codes).reshape(len(query_codes), -1)
-    everything = np.zeros((len(queries), n_bits + 1), dtype=np.int64)
+    first = np.searchsorted(database_labels[order], query_labels, side="left")
+    last = np.searchsorted(database_labels[order], query_labels, side="right")
+    items, n_bits = pack_words(database_codes)[order], database_codes.shape[1]
+    everything = np.zeros((len(query_codes), n_bits + 1), dtype=np.int64)
     relevant = np.zeros_like(everything)
-    for i, query in enumerate(queries):
-        distances = np.bitwise_count(items[:, 0] ^ query[0])
-        if len(query) > 1:  # codes of more than 64 bits
-            distances = np.bitwise_count(items ^ query).sum(axis=1, dtype=np.int64)
+    for i, query in enumerate(pack_words(query_codes)):
+        distances = hamming(items, query)
         everything[i] = np.bincount(distances, minlength=n_bits + 1)
         relevant[i] = np.bincount(distances[first[i] : last[i]], minlength=n_bits + 1)
     return everything, relevant
@@ -200,6 +182,8 @@ def _by_distance(query_codes, database_codes, query_labels, database_labels):
 
 def average_precision(query_codes, database_codes, query_labels, database_labels) -> np.ndarray:
     """Average precision of each query's Hamming ranking, in expectation over ties.
+
+    Built by hand in chapter 5.
 
     Parameters
     ----------
@@ -292,7 +276,8 @@ def precision_at_k(
     Raises
     ------
     ValueError
-        As `average_precision`, and if `k` < 1.
+        As `average_precision`, and if `k` is not a whole number from 1 to 1,000 or to the number
+        of items, whichever is more.
 
     Examples
     --------
@@ -301,8 +286,7 @@ def precision_at_k(
     >>> precision_at_k([[True]], [[True], [True]], [1], [1, 0], k=1).tolist()
     [0.5]
     """
-    if k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, but it is {k!r}.")
+    check_whole("k", k, 1, max(1000, len(database_codes)))
     n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
     taken = np.clip(k - (np.cumsum(n, axis=1) - n), 0, n)  # how many of each group fit in
     return (taken * (r / np.maximum(n, 1))).sum(axis=1) / k
@@ -338,15 +322,14 @@ def precision_recall_curve(
             "so its recall is undefined; leave it out."
         )
     precision, found = r / np.maximum(n, 1), n > 0
-    counts = found.sum(axis=0)
+    totals, counts = precision.sum(axis=0), found.sum(axis=0)
+    nonempty = np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
     frame = pd.DataFrame(
         {
             "radius": np.arange(n.shape[1]),
             "recall": (r / r[:, -1:]).mean(axis=0),
             "precision": precision.mean(axis=0),
-            "precision_nonempty": np.where(
-                counts > 0, precision.sum(axis=0) / np.maximum(counts, 1), np.nan
-            ),
+            "precision_nonempty": nonempty,
             "nonempty": found.mean(axis=0),
         }
     )
@@ -390,13 +373,17 @@ def bootstrap_ci(
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(
-            "A bootstrap needs a list of at least two finite values, "
-            f"but it got an array of shape {values.shape}."
+            f"values must be a list of at least two finite numbers, got shape {values.shape}."
         )
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, but it is {level!r}.")
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
     interval = stats.bootstrap(
-        (values,), np.mean, n_resamples=n_resamples, confidence_level=level,
-        method="percentile", vectorized=True, rng=check_random_state(random_state),
-    ).confidence_interval  # fmt: skip
+        (values,),
+        np.mean,
+        n_resamples=n_resamples,
+        batch=max(1, 10**7 // len(values)),  # memory for so many numbers, whatever there is
+        confidence_level=level,
+        method="percentile",
+        rng=check_random_state(random_state),
+    ).confidence_interval
     return float(values.mean()), float(interval.low), float(interval.high)

@@ -212,8 +212,6 @@ def test_a_changed_helper_turns_red(altered):
     path = altered / "grh_helpers" / "hashing.py"
     text = path.read_text()
     assert "np.greater_equal(scores, 0," in text
-    path.write_text(
-        text.replace("np.greater_equal(scores, 0,", "np.greater_equal(scores, 0.001,")
-    )
+    path.write_text(text.replace("np.greater_equal(scores, 0,", "np.greater_equal(scores, 0.001,"))
     status, output = regression(altered)
     assert status == 1 and "demo_ones is" in output

@@ -12,7 +12,7 @@ from grh_helpers import (
     LSH,
     average_precision,
     bootstrap_ci,
-    evaluation,
+    index,
     mean_average_precision,
     precision_at_k,
     precision_recall_curve,
@@ -168,10 +168,10 @@ def test_a_query_without_relevant_items_is_left_out_of_the_mean():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"q": np.ones((4, 6), bool)}, "the database has 5 bits"),
+        ({"q": np.ones((4, 6), bool)}, "The database has codes of 5 bits, the given ones have 6"),
         ({"ql": [0, 1]}, "query_codes has 4 rows but query_labels has 2"),
         ({"dl": [0, 1]}, "database_codes has 40 rows but database_labels has 2"),
-        ({"d": np.ones((0, 5), bool), "dl": []}, "The database is empty"),
+        ({"d": np.ones((0, 5), bool), "dl": []}, "database_codes is empty; pass at least one"),
     ],
 )
 def test_bad_input_of_rankings(change, message):
@@ -220,9 +220,9 @@ def small(digits_split):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("dense_share", [-1.0, 0.03, 2.0], ids=["dense", "default", "sparse"])
-def test_radius_sweep_equals_the_naive_loop(small, dense_share, monkeypatch):
-    monkeypatch.setattr(evaluation, "_DENSE_SHARE", dense_share)
+@pytest.mark.parametrize("cost", [10**9, 20, 0], ids=["dense", "default", "gathered"])
+def test_radius_sweep_equals_the_naive_loop(small, cost, monkeypatch):
+    monkeypatch.setattr(index, "GATHER_COST", cost)
     lsh = LSH(10, random_state=3).fit(small.train)
     q, d = lsh.transform(small.queries), lsh.transform(small.database)
     frame = radius_sweep(q, d, small, radii=[0, 1, 3, 6, 10], k=7)
@@ -291,7 +291,7 @@ def test_every_result_carries_its_protocol(small):
 
 def test_bad_input_of_the_sweep(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
-    with pytest.raises(ValueError, match="query_codes has 19 rows but split.queries has 20"):
+    with pytest.raises(ValueError, match="query_codes has 19 rows but query_labels has 20"):
         radius_sweep(q[1:], d, small)
     with pytest.raises(ValueError, match="database_codes has"):
         radius_sweep(q, d[1:], small)
@@ -301,7 +301,7 @@ def test_bad_input_of_the_sweep(small):
         radius_sweep(q, d, small, radii=[])
     small_empty = SimpleNamespace(**{**vars(small), "queries": small.queries[:0],
                                      "query_labels": small.query_labels[:0]})  # fmt: skip
-    with pytest.raises(ValueError, match="no queries"):
+    with pytest.raises(ValueError, match="query_codes is empty"):
         radius_sweep(q[:0], d, small_empty)
 
 
@@ -331,9 +331,9 @@ def test_bootstrap_of_equal_values_has_no_width():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([],), "at least two finite values"),
-        (([1.0],), "at least two finite values"),
-        (([1.0, np.nan],), "at least two finite values"),
+        (([],), "at least two finite numbers"),
+        (([1.0],), "at least two finite numbers"),
+        (([1.0, np.nan],), "at least two finite numbers"),
         (([1.0, 2.0], 1.5), "level must lie between 0 and 1"),
     ],
 )

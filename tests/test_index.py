@@ -1,4 +1,6 @@
 import errno
+import io
+import threading
 import tracemalloc
 import zipfile
 from collections import defaultdict
@@ -8,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grh_helpers import search
-from grh_helpers.search import HammingIndex, pack_bits, rerank, unpack_bits
+from grh_helpers import index as module
+from grh_helpers.codes import pack_bits, unpack_bits
+from grh_helpers.index import HammingIndex, Reranker, rerank
 
 # Costs that force one way of searching, and blocks so small that every boundary is crossed.
 WAYS = {
@@ -26,7 +29,7 @@ fast = settings(max_examples=60, deadline=None)
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     for name, value in WAYS[request.param].items():
-        monkeypatch.setattr(search, name, value)
+        monkeypatch.setattr(module, name, value)
     return request.param
 
 
@@ -207,13 +210,13 @@ def test_probes_where_that_is_cheap_and_scans_where_not(monkeypatch):
     rng = np.random.default_rng(0)
     calls = []
     for name in ("_scan", "_verify"):
-        method = getattr(HammingIndex, name)
+        method = getattr(module._Tables, name)
 
         def spy(self, *args, method=method, name=name):
             calls.append(name)
             return method(self, *args)
 
-        monkeypatch.setattr(HammingIndex, name, spy)
+        monkeypatch.setattr(module._Tables, name, spy)
     index = HammingIndex(rng.random((5000, 32)) < 0.5)
     for radius, expected in [(0, {"_verify"}), (2, {"_verify"}), (12, {"_scan"}), (32, {"_scan"})]:
         calls.clear()
@@ -274,7 +277,7 @@ def twins(rng, n, d):
 @pytest.mark.parametrize("row_cost", [0, 20, 10**9], ids=["gather", "default", "product"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_search_equals_a_brute_force_loop(monkeypatch, row_cost, dtype):
-    monkeypatch.setattr(search, "ROW_COST", row_cost)
+    monkeypatch.setattr(module, "GATHER_COST", row_cost)
     rng = np.random.default_rng(5)
     for n, n_bits, d, k in [(1, 3, 2, 4), (40, 5, 3, 50), (1500, 12, 7, 10), (1500, 40, 33, 1)]:
         codes = random_codes(rng, n, n_bits, "clustered")
@@ -299,8 +302,8 @@ def test_search_equals_a_brute_force_loop_on_anything(problem, k, d, data):
 
 
 def test_product_in_blocks_of_queries(monkeypatch):
-    monkeypatch.setattr(search, "BLOCK", 64)  # 128 · 64 // 4000 = 2 queries a product
-    monkeypatch.setattr(search, "ROW_COST", 10**9)
+    monkeypatch.setattr(module, "BLOCK", 64)  # 128 · 64 // 4000 = 2 queries a product
+    monkeypatch.setattr(module, "GATHER_COST", 10**9)
     rng = np.random.default_rng(2)
     codes, vectors = random_codes(rng, 4000, 6, "random"), twins(rng, 4000, 5)
     queries = rng.standard_normal((7, 5))
@@ -310,7 +313,7 @@ def test_product_in_blocks_of_queries(monkeypatch):
 
 def test_a_float32_product_only_preselects(monkeypatch):
     # Cosines that differ by less than a float32 product can tell; all must be ranked exactly.
-    monkeypatch.setattr(search, "ROW_COST", 10**9)
+    monkeypatch.setattr(module, "GATHER_COST", 10**9)
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal(64) + 1e-6 * rng.standard_normal((2000, 64))
     vectors, queries = vectors.astype(np.float32), rng.standard_normal((8, 64)).astype(np.float32)
@@ -329,19 +332,20 @@ def test_vectors_in_any_layout(tmp_path, dtype):
         assert_ranking(HammingIndex(codes, stored).search(codes[:5], 3, 8, stored[:5]), expected)
 
 
-def test_rerank_with_known_similarities():
+@pytest.mark.parametrize("kept", [0, 10**9], ids=["product again", "product kept"])
+def test_a_reranker_answers_at_each_radius_as_a_single_call_does(monkeypatch, kept):
+    monkeypatch.setattr(module, "KEPT", kept)
     rng = np.random.default_rng(4)
     codes, vectors = random_codes(rng, 3000, 8, "random"), rng.standard_normal((3000, 16))
     queries = rng.standard_normal((9, 16))
-    cosines = queries @ vectors.T / np.linalg.norm(vectors, axis=1)
-    cosines /= np.linalg.norm(queries, axis=1)[:, None]
-    index = HammingIndex(codes)
-    for radius in (0, 1, 4, 8):
+    index, reranker, spared = HammingIndex(codes), Reranker(queries, vectors), []
+    for radius in (8, 4, 1, 0):
         indptr, ids = index.radius_search(codes[:9], radius)
-        plain = rerank(indptr, ids, queries, vectors, k=6)
-        shared = rerank(indptr, ids, queries, vectors, k=6, similarities=cosines)
-        assert_ranking(shared, plain)
-        assert_ranking(plain, brute_ranking(codes, codes[:9], radius, 6, vectors, queries))
+        answer = reranker(indptr, ids, k=6)
+        spared.append(reranker.spared)
+        assert_ranking(answer, rerank(indptr, ids, queries, vectors, k=6))
+        assert_ranking(answer, brute_ranking(codes, codes[:9], radius, 6, vectors, queries))
+    assert spared[0] == 0 and (spared[1] > 0) == (kept > 0)
 
 
 def test_without_queries_the_hamming_distance_ranks():
@@ -465,13 +469,12 @@ def test_a_truncated_file_is_refused(saved):
     content = saved.read_bytes()
     for length in [0, 1, 4, 100, len(content) // 2, len(content) - 1]:
         saved.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="is not a saved index or is damaged.*build the index"):
+        with pytest.raises(ValueError, match="is damaged or not an index.*build the index again"):
             HammingIndex.load(saved)
 
 
 def test_a_flipped_byte_is_never_believed(saved):
     content = saved.read_bytes()
-    original = HammingIndex.load(saved)
     refused = 0
     for place in range(0, len(content), 7):
         damaged = bytearray(content)
@@ -483,8 +486,9 @@ def test_a_flipped_byte_is_never_believed(saved):
             assert str(saved) in str(error)
             refused += 1
         else:  # a byte without meaning, such as a date
-            assert np.array_equal(loaded._codes(), original._codes())
-            assert np.array_equal(loaded._vectors, original._vectors)
+            loaded.save(saved)
+            with np.load(saved) as one, np.load(io.BytesIO(content)) as other:
+                assert all(np.array_equal(one[name], other[name]) for name in other)
     assert refused > len(content) // 7 * 0.6
 
 
@@ -499,13 +503,13 @@ def test_altered_content_fails_the_checksum(saved):
         codes = file["codes"]
     codes[3, 0] ^= 4
     rewrite(saved, codes=codes)
-    with pytest.raises(ValueError, match="damaged, its checksum is wrong"):
+    with pytest.raises(ValueError, match="is damaged or not an index"):
         HammingIndex.load(saved)
 
 
 def test_another_format_version_is_refused(saved):
     rewrite(saved, format=99)
-    with pytest.raises(ValueError, match="format version 99, but this package reads version 1"):
+    with pytest.raises(ValueError, match="not an index of format version 1"):
         HammingIndex.load(saved)
 
 
@@ -517,26 +521,130 @@ class Bomb:
 def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path):
     path = tmp_path / "foreign"
     path.write_text("not an index\n")
-    with pytest.raises(ValueError, match="is not a saved index"):
+    with pytest.raises(ValueError, match="is damaged or not an index"):
         HammingIndex.load(path)
     with open(path, "wb") as file:
         np.save(file, np.arange(5))
-    with pytest.raises(ValueError, match="is not a saved index"):
+    with pytest.raises(ValueError, match="is damaged or not an index"):
         HammingIndex.load(path)
     with open(path, "wb") as file:
         np.savez(file, codes=np.ones(3))
-    with pytest.raises(ValueError, match="is not a saved index"):
+    with pytest.raises(ValueError, match="is damaged or not an index"):
         HammingIndex.load(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("readme.txt", "hello")
-    with pytest.raises(ValueError, match="is not a saved index"):
+    with pytest.raises(ValueError, match="is damaged or not an index"):
         HammingIndex.load(path)
     bomb = np.empty(1, object)
     bomb[0] = Bomb()
     with open(path, "wb") as file:
         np.savez(file, codes=bomb, format=1, checksum="")
-    with pytest.raises(ValueError, match="is not a saved index"):
+    with pytest.raises(ValueError, match="is damaged or not an index"):
         HammingIndex.load(path)
+
+
+def test_forged_files_are_refused_before_memory_is_taken(saved):
+    with np.load(saved) as file:
+        content = dict(file)
+    without = {name: array for name, array in content.items() if name != "codes"}
+    np.savez(saved, **without)
+    with pytest.raises(ValueError, match="is damaged or not an index"):
+        HammingIndex.load(saved)
+    # A header may claim what it likes, and a compressed file may hold it.
+    huge = np.broadcast_to(np.uint8(0), (1 << 31, 1))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(huge))
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("codes.npy", header.getvalue())
+    np.savez_compressed(saved.with_name("zeros.npz"), codes=np.zeros((1 << 24, 8), np.uint8))
+    for path in (saved, saved.with_name("zeros.npz")):
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="is damaged or not an index"):
+            HammingIndex.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**24
+
+
+def test_trouble_of_the_system_is_not_called_damage(saved, monkeypatch):
+    for error in (MemoryError(), PermissionError(errno.EACCES, "no")):
+        monkeypatch.setattr(module, "_read" if isinstance(error, MemoryError) else "open",
+                            raising(error), raising=False)  # fmt: skip
+        with pytest.raises(type(error)):
+            HammingIndex.load(saved)
+        monkeypatch.undo()
+
+
+def raising(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+def test_a_link_is_followed_and_other_things_are_refused(saved, tmp_path):
+    link = tmp_path / "link.npz"
+    link.symlink_to(saved)
+    before = saved.read_bytes()
+    HammingIndex.load(saved).save(link)
+    assert link.is_symlink() and saved.read_bytes() == before
+    for path in (tmp_path, "/dev/null"):
+        with pytest.raises(ValueError, match="is a folder or a device; give the path of a file"):
+            HammingIndex(CODES).save(path)
+
+
+def test_the_longest_name_can_be_saved(tmp_path):
+    path = tmp_path / ("x" * 255)
+    HammingIndex(CODES).save(path)
+    assert len(HammingIndex.load(path)) == 4
+
+
+def test_searches_during_add_see_the_index_before_or_after(monkeypatch):
+    rng = np.random.default_rng(0)
+    codes = rng.random((4000, 32)) < 0.5
+    index, wrong, done = HammingIndex(codes[:1000]), [], threading.Event()
+
+    def search():
+        while not done.is_set():
+            indptr, ids = index.radius_search(codes[:5], 0)
+            rows = [ids[a:b].tolist() for a, b in zip(indptr[:-1], indptr[1:], strict=True)]
+            if any(i not in row for i, row in enumerate(rows)):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=search) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for start in range(1000, 4000, 100):
+        index.add(codes[start : start + 100])
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == [] and len(index) == 4000
+    assert_exact(index, codes, codes[-5:], 3)
+
+
+def test_simultaneous_adds_lose_nothing():
+    codes = np.random.default_rng(0).random((800, 24)) < 0.5
+    index = HammingIndex(codes[:1])
+    threads = [threading.Thread(target=index.add, args=(codes[i : i + 50],))
+               for i in range(0, 800, 50)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(index) == 801
+
+
+def test_very_short_vectors_are_ranked_too():
+    vectors = np.float32([[1e-42, 0], [0, 1e-42], [1e-42, 1e-42]])
+    codes = np.zeros((3, 2), bool)
+    best, cosines = HammingIndex(codes, vectors).search(codes[:1], 0, 3, vectors[:1])
+    assert best.tolist() == [[0, 2, 1]]
+    np.testing.assert_allclose(cosines, [[1, 0.5**0.5, 0]], atol=1e-6)
+
+
+def test_repr_says_what_is_in_it():
+    assert repr(HammingIndex(CODES, VECTORS)) == "HammingIndex(4 codes of 4 bits, with vectors)"
 
 
 def test_a_missing_file_says_so(tmp_path):
@@ -600,16 +708,30 @@ BAD = {
     "query values": (lambda: plain().radius_search(CODES + 1, 1), "bool or the integers 0 and 1"),
     "negative radius": (
         lambda: plain().radius_search(CODES, -1),
-        "radius must be.*0 or more; got -1",
+        "radius must be a whole number of at least 0, got -1",
     ),
-    "half a radius": (lambda: plain().radius_search(CODES, 1.5), "whole number of bits.*got 1.5"),
-    "float radius": (lambda: plain().search(CODES, 2.0), "whole number of bits.*got 2.0"),
-    "radius in words": (lambda: plain().radius_search(CODES, "2"), "whole number of bits"),
-    "k = 0": (lambda: plain().search(CODES, 1, k=0), "k must be a whole number, at least 1; got 0"),
+    "half a radius": (
+        lambda: plain().radius_search(CODES, 1.5),
+        "a whole number.*got 1.5",
+    ),
+    "float radius": (lambda: plain().search(CODES, 2.0), "radius must be a whole number.*got 2.0"),
+    "radius in words": (lambda: plain().radius_search(CODES, "2"), "radius must be a whole number"),
+    "k = 0": (
+        lambda: plain().search(CODES, 1, k=0),
+        "whole number from 1 to 1000, got 0",
+    ),
+    "k = True": (lambda: plain().search(CODES, 1, k=True), "k must be a whole number.*got True"),
+    "huge k": (lambda: plain().search(CODES, 1, k=10**10), "from 1 to 1000, got 10000000000"),
     "k = 1.5": (lambda: plain().search(CODES, 1, k=1.5), "k must be a whole number.*got 1.5"),
     "rerank k": (lambda: rerank(np.array([0]), np.array([]), VECTORS[:0], VECTORS, k=-1), "k must"),
-    "fewer vectors": (lambda: HammingIndex(CODES, VECTORS[:3]), "4 codes but 3 vectors"),
-    "more vectors": (lambda: HammingIndex(CODES[:2], VECTORS), "2 codes but 4 vectors"),
+    "fewer vectors": (
+        lambda: HammingIndex(CODES, VECTORS[:3]),
+        "4 rows but vectors has 3",
+    ),
+    "more vectors": (
+        lambda: HammingIndex(CODES[:2], VECTORS),
+        "2 rows but vectors has 4",
+    ),
     "flat vectors": (lambda: HammingIndex(CODES, VECTORS[:, 0]), r"shape \(n, d\), got float64"),
     "complex": (lambda: HammingIndex(CODES, VECTORS * 1j), "vectors must be numbers.*complex128"),
     "NaN": (lambda: HammingIndex(CODES, NAN), "Row 2 of vectors is zero or has NaN.*undefined"),
@@ -618,10 +740,13 @@ BAD = {
     "no columns": (lambda: HammingIndex(CODES, VECTORS[:, :0]), "Row 0 of vectors is zero"),
     "query NaN": (lambda: full().search(CODES, 1, 1, NAN), "Row 2 of queries is zero or has NaN"),
     "query zero": (lambda: full().search(CODES, 1, 1, ZERO), "Row 1 of queries is zero"),
-    "query length": (lambda: full().search(CODES, 1, 1, VECTORS[:3]), "4 codes but 3 queries"),
+    "query length": (
+        lambda: full().search(CODES, 1, 1, VECTORS[:3]),
+        "4 rows but queries has 3",
+    ),
     "query numbers": (
         lambda: full().search(CODES, 1, 1, np.ones((4, 3))),
-        "vectors of 2 numbers, the given queries have 3",
+        r"queries must be numbers of shape .n, 2., got float64 of shape .4, 3.",
     ),
     "no vectors": (
         lambda: plain().search(CODES, 1, 1, VECTORS),
@@ -634,7 +759,10 @@ BAD = {
         "Row 1 of vectors is zero",
     ),
     "signed keys": (lambda: unpack_bits(np.array([1, 2]), 2), "unsigned integers as pack_bits"),
-    "too many bits": (lambda: unpack_bits(np.array([1], np.uint8), 9), "between 1 and the 8 bits"),
+    "too many bits": (
+        lambda: unpack_bits(np.array([1], np.uint8), 9),
+        "from 1 to 8, got 9",
+    ),
     "no key bits": (lambda: unpack_bits(np.array([1], np.uint8), 0), "got 0"),
 }
 

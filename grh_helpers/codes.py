@@ -1,0 +1,164 @@
+"""Codes: rows of bits, the machine words that they are kept in, and Hamming distances."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+
+__all__ = ["check_codes", "hamming", "pack_bits", "pack_words", "unpack_bits"]
+
+
+def pack_bits(bits: np.ndarray) -> np.ndarray:
+    """Read each row of bits as one unsigned number, the first bit being the most significant.
+
+    Built by hand in chapter 2.
+
+    Parameters
+    ----------
+    bits : array of shape (n, n_bits), bool or 0/1 integers
+
+    Returns
+    -------
+    array of shape (n,) of the smallest unsigned type that fits, or for more than 64 bits
+        of shape (n, words), uint64, most significant word first.
+
+    Raises
+    ------
+    ValueError
+        If `bits` is not such an array.
+
+    Examples
+    --------
+    >>> pack_bits(np.array([[False, True, False, True]]))
+    array([5], dtype=uint8)
+    """
+    words = pack_words(bits)
+    return words[:, 0] if words.shape[1] == 1 else words
+
+
+def pack_words(bits: np.ndarray) -> np.ndarray:
+    """Pack bits as `pack_bits` does, always into an array of shape (n, n_words)."""
+    bits = check_codes(bits)
+    n, n_bits = bits.shape
+    size = next(size for size in (8, 16, 32, 64) if n_bits <= size or size == 64)
+    n_words = -(-n_bits // size)
+    if n_bits < n_words * size:  # zeros in front
+        bits, given = np.zeros((n, n_words * size), bool), bits
+        bits[:, -n_bits:] = given
+    # Packed bytes, read as big-endian words: some twenty times as fast as bits @ powers of two.
+    words = np.packbits(np.ascontiguousarray(bits).ravel()).view(f">u{size // 8}")
+    return words.astype(f"u{size // 8}").reshape(n, n_words)
+
+
+def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
+    """Undo `pack_bits`.
+
+    Parameters
+    ----------
+    keys : array of shape (n,) or, for more than 64 bits, (n, words), unsigned integers
+    n_bits : int
+
+    Returns
+    -------
+    array of shape (n, n_bits), bool
+
+    Raises
+    ------
+    ValueError
+        If the keys are not unsigned integers or have fewer than `n_bits` bits.
+
+    Examples
+    --------
+    >>> unpack_bits(np.array([5], dtype=np.uint8), 4).astype(int)
+    array([[0, 1, 0, 1]])
+    """
+    keys = np.asarray(keys)
+    if keys.dtype.kind != "u" or keys.ndim not in (1, 2):
+        raise ValueError(
+            "Keys must be unsigned integers as pack_bits returns them, "
+            f"got {keys.dtype} of shape {keys.shape}."
+        )
+    keys = keys[:, None] if keys.ndim == 1 else keys
+    width = keys.shape[1] * keys.itemsize * 8
+    check_whole("n_bits", n_bits, 1, width)
+    octets = np.ascontiguousarray(keys, keys.dtype.newbyteorder(">")).view(np.uint8)
+    return np.unpackbits(octets, axis=1)[:, width - n_bits :].astype(bool)
+
+
+def hamming(words: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Count the bits in which codes differ: the ones of their XOR.
+
+    Built by hand in chapter 3.
+
+    Parameters
+    ----------
+    words, others : arrays of shapes (..., n_words) that broadcast, unsigned integers
+        Codes as `pack_bits` writes them; give codes of one word a last axis of length 1.
+
+    Returns
+    -------
+    array of shape (...), the smallest unsigned type that fits
+        Hamming distances, in bits.
+
+    Examples
+    --------
+    >>> hamming(np.array([[5], [7]], dtype=np.uint8), np.array([4], dtype=np.uint8))
+    array([1, 2], dtype=uint8)
+    """
+    # Word by word, because a sum over a short last axis takes several times as long.
+    distances = np.bitwise_count(words[..., 0] ^ others[..., 0])
+    for j in range(1, words.shape[-1]):
+        more = np.bitwise_count(words[..., j] ^ others[..., j])
+        distances = np.add(distances, more, dtype=np.min_scalar_type(64 * words.shape[-1]))
+    return distances
+
+
+def check_codes(codes: np.ndarray, n_bits: int | None = None) -> np.ndarray:
+    """Return codes as a bool array of shape (n, n_bits), or say what is wrong with them.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n, n_bits), bool or 0/1 integers
+    n_bits : int, optional
+        The number of bits that they must have.
+
+    Returns
+    -------
+    array of shape (n, n_bits), bool
+
+    Raises
+    ------
+    ValueError
+        If `codes` is not such an array.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[1] < 1:
+        raise ValueError(
+            f"Codes must have shape (n, n_bits) with n_bits at least 1, got {codes.shape}."
+        )
+    if codes.dtype != bool:
+        if codes.dtype.kind not in "iu" or ((codes != 0) & (codes != 1)).any():
+            raise ValueError("Codes must be bool or the integers 0 and 1; use projections >= 0.")
+        codes = codes.astype(bool)
+    if n_bits not in (None, codes.shape[1]):
+        raise ValueError(
+            f"The database has codes of {n_bits} bits, the given ones have {codes.shape[1]}; "
+            "use the same hash function for both."
+        )
+    return codes
+
+
+def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
+    """Raise ValueError unless `value` is a whole number from `low` to `high`."""
+    if isinstance(value, bool) or not (isinstance(value, Integral) and low <= value <= high):
+        limits = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}.")
+
+
+def check_rows(name: str, rows, other: str, others) -> None:
+    """Raise ValueError unless both have the same number of rows."""
+    if len(rows) != len(others):
+        raise ValueError(
+            f"{name} has {len(rows)} rows but {other} has {len(others)}; they must agree."
+        )
