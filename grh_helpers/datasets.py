@@ -19,7 +19,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
@@ -131,9 +131,8 @@ class Dataset:
     def __post_init__(self) -> None:
         """Check that features and labels fit."""
         x, y = self.features.shape, self.labels.shape
-        _need(
-            len(x) == 2 and y == x[:1], f"features must be (n, d) and labels (n,), got {x} and {y}."
-        )
+        fit = len(x) == 2 and y == x[:1]
+        _need(fit, f"features and labels must have shapes (n, d) and (n,), got {x} and {y}.")
         wrong = np.flatnonzero(~np.isfinite(self.features).all(axis=1)).tolist()
         where = f"{len(wrong)} rows, the first is row {min(wrong, default=None)}"
         _need(not wrong, f"features must be finite, got NaN or infinity in {where}; remove them.")
@@ -295,7 +294,9 @@ def load_dataset(
         print(f"auto: {name}, {DATASETS[name]} (for the other one: {other})")
     if name == "digits":
         return _digits()
-    return (_cifar10 if name == "cifar10" else _mat)(_home(data_home), progress)
+    home = _home(data_home)
+    with _system(home):
+        return _cifar10(home, progress) if name == "cifar10" else _mat(home, progress)
 
 
 def prepare(
@@ -339,10 +340,11 @@ def prepare(
     _need(name in names, f"The data set must be one of {', '.join(names)}, got {name!r}.")
     _need(not archive or os.path.exists(archive), f"There is no file {archive}; check the path.")
     home = _home(data_home)
-    if name == "cifar10":
-        _cifar10(home, progress, url or CIFAR_URL, archive or "")
-    elif name == "cifar10-mat":
-        _mat(home, progress, url or MAT_URL, archive or "")
+    with _system(home):
+        if name == "cifar10":
+            _cifar10(home, progress, url or CIFAR_URL, archive or "")
+        elif name == "cifar10-mat":
+            _mat(home, progress, url or MAT_URL, archive or "")
     return available(home)[name].path or home
 
 
@@ -360,7 +362,7 @@ def available(data_home: StrPath | None = None) -> dict[str, Availability]:
         One entry per data set; that of "auto" is the entry of the data set it means now.
     """
     home, found = _home(data_home), {"digits": Availability("digits", "ready", None, 0)}
-    with _worded(f"The data home {home} cannot be read", "set GRH_DATA_HOME to another folder"):
+    with _system(home):
         places = {"cifar10": (_cache(home), _raw(home)), "cifar10-mat": (home / MAT_FILE, None)}
         for name, (path, raw) in places.items():
             state = "ready" if path.exists() else "raw only" if raw else "missing"
@@ -386,20 +388,23 @@ def _worded(what: str, todo: str, errors: type[Exception] = Exception) -> Iterat
         raise DataError(f"{what} ({reason}); {todo}.") from error
 
 
+def _system(home: Path) -> AbstractContextManager[None]:
+    todo = "free some space, make it readable and writable, or set GRH_DATA_HOME to another folder"
+    return _worded(f"The data home {home} cannot be used", todo, OSError)
+
+
 @contextmanager
 def _writing(home: Path) -> Iterator[Path]:
     """Hold the lock of the data home; yield an empty folder in it for what is not finished."""
-    todo = "free some space, make it writable, or set GRH_DATA_HOME to another folder"
     unfinished = home / ".grh_helpers.unfinished"
-    with _worded(f"The data home {home} cannot be written", todo, OSError):
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / ".grh_helpers.lock", mode=0o666):
-            shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
-            unfinished.mkdir()
-            try:
-                yield unfinished
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".grh_helpers.lock", mode=0o666):
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
+        unfinished.mkdir()
+        try:
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 # Digits -------------------------------------------------------------------------------------------
@@ -444,20 +449,15 @@ def _cifar10(home: Path, progress: bool, url: str = "", archive: StrPath = "") -
         if raw is None:
             raw = _download(url, unfinished / CIFAR_ARCHIVE, f"md5:{CIFAR_MD5}", progress)
             raw = raw.replace(home / CIFAR_ARCHIVE)
-        arrays = _read_cifar10(raw)
-        features = gist(arrays["images"], n_jobs=-1, progress=progress)
-        arrays["features"] = features.astype(np.float32)
-        _write_cache(arrays, unfinished / cache.name)
+        _make_cache(raw, unfinished / cache.name, progress)
         (unfinished / cache.name).replace(cache)
     return _read_cache(cache)
 
 
-def _write_cache(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Write one array that has a field for each of `arrays`, and the file's CRC-32 behind it."""
-    dtype = [(name, array.dtype, array.shape[1:]) for name, array in arrays.items()]
-    rows = np.empty(len(arrays["labels"]), dtype)
-    for name, array in arrays.items():
-        rows[name] = array
+def _make_cache(raw: Path, path: Path, progress: bool) -> None:
+    """Write the rows of CIFAR-10 as one array, and behind it the CRC-32 of all that."""
+    rows = _read_cifar10(raw)
+    rows["features"] = gist(rows["images"], n_jobs=-1, progress=progress)
     np.save(path, rows)
     with open(path, "ab") as file:
         file.write(zlib.crc32(np.memmap(path, mode="r")).to_bytes(4, "little"))
@@ -472,25 +472,30 @@ def _read_cache(cache: Path) -> Dataset:
         content = np.memmap(cache, mode="r")
         if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:].tobytes():
             raise ValueError("its checksum is wrong")
+        del content  # two memory maps of one file count twice
         rows = np.load(cache, mmap_mode="r")
-        features, labels, nouns = (np.array(rows[key]) for key in ("features", "labels", "nouns"))
-        features, images = features.astype(np.float64), rows["images"]
+        features, images = np.array(rows["features"], np.float64), rows["images"]
+        labels, nouns = np.array(rows["labels"]), np.array(rows["nouns"])
         return Dataset("cifar10", features, labels, CIFAR_CLASSES[:], images, nouns)
 
 
 # CIFAR-10: the raw data ---------------------------------------------------------------------------
 
 
-def _read_cifar10(source: Path) -> dict[str, np.ndarray]:
-    """Read images, labels and nouns, sorted by file name: the order in the batches is no matter."""
-    batches = [_read_batch(file, f"{name} in {source}") for name, file in _batches(source)]
+def _read_cifar10(source: Path) -> np.ndarray:
+    """Read all but the features, sorted by file name: the order in the batches is no matter."""
+    batches = (_read_batch(file, f"{name} in {source}") for name, file in _batches(source))
     images, labels, names = map(np.concatenate, zip(*batches, strict=True))
-    names, order = np.unique(names, return_index=True)
-    _need(len(names) == len(labels), f"{source} holds a file name twice; get CIFAR-10 again.")
+    files, place = np.unique(names, return_inverse=True)
+    _need(len(files) == len(names), f"{source} holds a file name twice; get CIFAR-10 again.")
     # "fire_engine_s_000042.png" -> "fire engine"
     nouns = [name.decode("latin-1").rsplit("_", 2)[0].replace("_", " ") for name in names.tolist()]
-    images = np.take(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), order, axis=0)
-    return {"images": images, "labels": labels[order], "nouns": np.array(nouns)}
+    fields = {"features": "512f4", "images": "(32,32,3)u1", "labels": "i8", "nouns": "U%d"}
+    fields["nouns"] %= max(map(len, nouns))
+    rows = np.empty(len(names), {"names": [*fields], "formats": [*fields.values()]})
+    rows["images"][place] = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    rows["labels"][place], rows["nouns"][place] = labels, nouns
+    return rows
 
 
 def _batches(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -554,17 +559,13 @@ def _read_batch(file: IO[bytes], where: str) -> tuple[np.ndarray, np.ndarray, np
 def _mat(home: Path, progress: bool, url: str = "", archive: StrPath = "") -> Dataset:
     """Read the file in the data home, with a `url` after it was copied or downloaded to there."""
     target = home / MAT_FILE
-    if not url or target.exists() and not archive:
-        return _read_mat(target)
-    with _writing(home) as unfinished:
-        new = unfinished / MAT_FILE
-        if archive:
-            shutil.copyfile(archive, new)
-        else:
-            _download(url, new, None, progress)
-        data = _read_mat(new)
-        new.replace(target)
-    return data
+    if url and (archive or not target.exists()):
+        with _writing(home) as unfinished:
+            new = unfinished / MAT_FILE
+            new = shutil.copyfile(archive, new) if archive else _download(url, new, None, progress)
+            _read_mat(new)
+            new.replace(target)
+    return _read_mat(target)
 
 
 def _read_mat(path: Path) -> Dataset:

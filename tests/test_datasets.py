@@ -668,7 +668,7 @@ def test_a_home_that_cannot_be_written(raw_home, monkeypatch, code, call):
     )
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
-        message = f"data home {raw_home} cannot be written .*{os.strerror(code)}.*free some space"
+        message = f"data home {raw_home} cannot be used .*{os.strerror(code)}.*free some space"
         with pytest.raises(DataError, match=message):
             prepare("cifar10", raw_home)
     assert left(raw_home) == {FOLDER}
@@ -687,13 +687,13 @@ def test_a_disk_that_fills_up_while_caching(raw_home):
             print("DataError", error)
     """
     out, err = script(code, raw_home).communicate(timeout=100)
-    assert out.startswith(f"DataError The data home {raw_home} cannot be written"), (out, err)
+    assert out.startswith(f"DataError The data home {raw_home} cannot be used"), (out, err)
     assert left(raw_home) == {FOLDER}
 
 
 def test_a_home_that_is_a_file(home):
     home.write_text("")
-    with pytest.raises(DataError, match=f"data home {home} cannot be written"):
+    with pytest.raises(DataError, match=f"data home {home} cannot be used"):
         prepare("cifar10", home)
 
 
@@ -844,7 +844,7 @@ def test_a_disk_that_fills_up_while_downloading(home, server, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(datasets, "open", lambda path, mode: Full(path, mode), raising=False)
-        with pytest.raises(DataError, match=f"data home {home} cannot .*free some space"):
+        with pytest.raises(DataError, match=f"data home {home} cannot be used .*free some space"):
             prepare("cifar10", home, url=server.url)
     assert left(home) == {PART}
     prepare("cifar10", home, url=server.url)
