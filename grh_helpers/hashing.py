@@ -492,7 +492,7 @@ def _graph_mean(n: int, graph) -> Callable:
 def _predict(model, X: np.ndarray) -> np.ndarray:
     """Scores of a model of `GRH.learners_`, a column per bit; the bit is 1 from 0 upwards."""
     if isinstance(model, _Hasher):
-        return model._scores(X)
+        return model._scores(X.astype(float))  # in the precision of the other learners' scores
     assert_all_finite(X, input_name="X")  # some learners would not mind
     scores = np.asarray(model.predict(X), dtype=float).reshape(len(X), -1)
     return scores - 0.5 if is_classifier(model) else scores

@@ -392,6 +392,12 @@ def test_learners_of_several_outputs_learn_a_single_bit(blobs, learner):
     assert (grh.transform(X) == grh.train_bits_).mean() > 0.9
 
 
+@pytest.mark.parametrize("learner", [RidgeClassifier(), ClassifierChain(LogisticRegression())])
+def test_classifiers_of_several_outputs_see_all_bits_at_once(blobs, learner):
+    ((bits, model),) = GRH(6, learner=learner, random_state=0).fit(*blobs).learners_
+    assert bits.tolist() == list(range(6)) and isinstance(model, type(learner))
+
+
 def test_several_outputs_are_fitted_once(blobs):
     X, y = blobs
     grh = GRH(6, learner=Ridge(), random_state=0).fit(X, y)
@@ -439,6 +445,13 @@ def test_unscaled_vectors_end_in_a_warning_and_scaled_ones_in_none(blobs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GRH(16, n_iter=3, random_state=0).fit(normalize(X), y)
+
+
+def test_the_bound_on_the_solver_is_in_steps_per_row(blobs, monkeypatch):
+    X, y = blobs[0], np.random.RandomState(0).permutation(blobs[1])
+    monkeypatch.setattr("grh_helpers.hashing._SVM_STEPS", 1)
+    with pytest.warns(ConvergenceWarning):
+        GRH(4, random_state=0).fit(10 * X, y)
 
 
 def test_labels_help_and_shuffled_labels_do_not(digits_split):
