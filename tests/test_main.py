@@ -122,7 +122,10 @@ def test_options_reach_the_model(tmp_path, monkeypatch, capsys):
         ("data --dataset digits --url file:///a", "leave out --url and --archive."),
     ],
 )
-def test_errors_are_one_sentence_without_a_traceback(arguments, message, capsys, tmp_path):
+def test_errors_are_one_sentence_without_a_traceback(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(main_module, "sweep_draws", None)  # must not be reached
     extra = ["--output", str(tmp_path / "out")] if arguments.startswith("run") else []
     assert main(arguments.split() + extra) == 1
     captured = capsys.readouterr()
