@@ -205,11 +205,11 @@ class TestEveryChapter:
                 node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)
             ]
             stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-            stored |= {
-                node.name
-                for node in ast.walk(ast.parse(cell.source))
-                if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            }
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    stored.add(node.name)
+                elif isinstance(node, ast.arg):
+                    stored.add(node.arg)
             loaded = {node.id for node in names if isinstance(node.ctx, ast.Load)}
             if hidden(cell):
                 folded |= stored - visible
