@@ -21,14 +21,8 @@ from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pac
 from grh_helpers.datasets import Split
 from grh_helpers.index import HammingIndex, Reranker
 
-__all__ = [
-    "average_precision",
-    "bootstrap_ci",
-    "mean_average_precision",
-    "precision_at_k",
-    "precision_recall_curve",
-    "radius_sweep",
-]
+__all__ = ["average_precision", "bootstrap_ci", "mean_average_precision", "precision_at_k"]
+__all__ += ["precision_recall_curve", "radius_sweep"]
 
 
 def radius_sweep(

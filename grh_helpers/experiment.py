@@ -19,14 +19,7 @@ from grh_helpers.datasets import Dataset, Split
 from grh_helpers.evaluation import mean_average_precision, radius_sweep
 from grh_helpers.hashing import GRH, LSH
 
-__all__ = [
-    "METHODS",
-    "encode",
-    "exact_precision",
-    "map_table",
-    "ranking_split",
-    "sweep_draws",
-]
+__all__ = ["METHODS", "encode", "exact_precision", "map_table", "ranking_split", "sweep_draws"]
 
 Methods = Mapping[str, Callable[[int, int], Any]]
 

@@ -13,7 +13,6 @@ doi:10.1023/A:1011139631724.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,9 +40,6 @@ GIST_PARAMETERS = {
 # Pixels per block, four images of 32 x 32 with their margins. Their 128 complex responses take
 # 5 MB, about what stays in a processor's cache; larger blocks are slower.
 _BLOCK_PIXELS = 4 * 48 * 48
-# Pixels of the responses that are computed at once, 140 MB: images above 512 x 512 pass through
-# the filters in groups.
-_GROUP_PIXELS = 32 * 528 * 528
 
 
 def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
@@ -99,31 +95,23 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
         raise ValueError(f"n_jobs must be at least 1, or -1 for one per core, got {n_jobs!r}.")
     grid, padding = GIST_PARAMETERS["grid"], GIST_PARAMETERS["padding"]
     n, rows, columns = images.shape[:3]
-    radial, angular = _bells(rows + 2 * padding, columns + 2 * padding)
-    scale, turn = np.divmod(np.arange(len(radial) * len(angular)), len(angular))
-    features = np.empty((n, len(scale), grid * grid))
-    step = max(1, _BLOCK_PIXELS // radial[0].size)
-    group = max(1, _GROUP_PIXELS // (step * radial[0].size))
+    filters = gabor_bank((rows + 2 * padding, columns + 2 * padding))
+    features = np.empty((n, len(filters) * grid * grid))
+    step = max(1, _BLOCK_PIXELS // filters[0].size)
     starts = range(0, n, step)
-
-    @lru_cache(maxsize=1)  # there is one group unless the images are large
-    def bank(first: int) -> np.ndarray:
-        return np.exp(-radial[scale[first : first + group]] - angular[turn[first : first + group]])
 
     def describe(start: int) -> int:
         block = images[start : start + step]
-        spectrum = fft.fft2(_normalised(block))[:, None]
-        for first in range(0, len(scale), group):
-            product = spectrum * bank(first)
-            # The inverse transform in two steps: the second can leave out the margin's rows.
-            down = fft.ifft(product, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
-            response = fft.ifft(down, axis=-1, overwrite_x=True)[..., padding : padding + columns]
-            # Twice as fast as np.abs, which guards against overflow that cannot happen here.
-            magnitude = np.sqrt(response.real**2 + response.imag**2)
-            # One axis after the other: three times as fast as a mean over both.
-            strips = magnitude.reshape(len(block), -1, grid, rows // grid, columns).mean(axis=3)
-            cells = strips.reshape(len(block), -1, grid * grid, columns // grid).mean(axis=3)
-            features[start : start + step, first : first + group] = cells
+        spectrum = fft.fft2(_normalised(block))[:, None] * filters
+        # The inverse transform in two steps: the second can leave out the margin's rows.
+        response = fft.ifft(spectrum, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
+        response = fft.ifft(response, axis=-1, overwrite_x=True)[..., padding : padding + columns]
+        # Twice as fast as np.abs, which guards against overflow that cannot happen here.
+        magnitude = np.sqrt(response.real**2 + response.imag**2)
+        # One axis after the other: three times as fast as a mean over both.
+        strips = magnitude.reshape(-1, len(filters), grid, rows // grid, columns).mean(axis=3)
+        cells = strips.reshape(len(block), -1, columns // grid).mean(axis=2)
+        features[start : start + step] = cells
         return len(block)
 
     pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
@@ -142,7 +130,7 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
         if pool:
             # After Ctrl-C only the blocks in work are finished, not the thousands that wait.
             pool.shutdown(cancel_futures=True)
-    return features.reshape(n, len(scale) * grid * grid)
+    return features
 
 
 def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
@@ -172,12 +160,6 @@ def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
     (32, 48, 48)
     """
     rows, columns = (size, size) if isinstance(size, int | np.integer) else size
-    radial, angular = _bells(rows, columns)
-    return np.exp(-radial[:, None] - angular).reshape(-1, rows, columns)
-
-
-def _bells(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exponents of the filters: one part for each scale, and one for each orientation."""
     p = GIST_PARAMETERS
     fy, fx = np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns), indexing="ij")
     frequency, angle = np.hypot(fx, fy), np.arctan2(fy, fx)
@@ -185,7 +167,8 @@ def _bells(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     radial = p["radial_sharpness"] * (frequency / centre[:, None, None] - 1) ** 2
     turned = angle + np.pi / p["orientations"] * np.arange(p["orientations"])[:, None, None]
     turned = (turned + np.pi) % (2 * np.pi) - np.pi
-    return radial, p["angular_sharpness"] * turned**2
+    angular = p["angular_sharpness"] * turned**2
+    return np.exp(-radial[:, None] - angular[None]).reshape(-1, rows, columns)
 
 
 def contrast_normalise(images: ArrayLike) -> np.ndarray:

@@ -17,19 +17,9 @@ from matplotlib.ticker import MaxNLocator
 
 from grh_helpers.experiment import METHODS
 
-__all__ = [
-    "legend_outside",
-    "plot_equal_cost",
-    "plot_intervals",
-    "plot_precision",
-    "plot_precision_recall",
-    "plot_time",
-    "reference",
-    "show",
-    "show_images",
-    "style",
-    "use_style",
-]
+__all__ = ["legend_outside", "plot_equal_cost", "plot_intervals", "plot_precision"]
+__all__ += ["plot_precision_recall", "plot_time", "reference", "show", "show_images", "style"]
+__all__ += ["use_style"]
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
@@ -39,21 +29,14 @@ _METHODS = [*METHODS, "ITQ", "GRH ridge", "random keys"]
 
 def use_style() -> None:
     """Set the fonts, sizes and colours of all figures of the series, once per notebook."""
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 4.2),
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "axes.prop_cycle": plt.cycler(color=_COLOURS, marker=_MARKERS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.3,
-            "font.size": 11,
-            "legend.frameon": False,
-            "lines.markersize": 6,
-        }
-    )
+    plt.rc("figure", figsize=(7.0, 4.2), dpi=100)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("axes", prop_cycle=plt.cycler(color=_COLOURS, marker=_MARKERS), grid=True)
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("grid", alpha=0.3)
+    plt.rc("font", size=11)
+    plt.rc("legend", frameon=False)
+    plt.rc("lines", markersize=6)
 
 
 def style(method: str, place: int = 0) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import cmath
 import math
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -238,7 +239,7 @@ def test_interrupt_cancels_the_blocks_that_wait(monkeypatch):
     monkeypatch.setattr(module, "tqdm", Bar)
     monkeypatch.setattr(module, "_normalised", lambda block: done.append(1) or describe(block))
     with pytest.raises(KeyboardInterrupt):
-        gist(pictures(1200))
+        gist(pictures(1200), progress=True)
     assert len(done) < 150  # of 300 blocks
 
 
@@ -249,3 +250,19 @@ def test_errors_in_a_thread_reach_the_caller(monkeypatch):
     monkeypatch.setattr(module, "_normalised", fail)
     with pytest.raises(MemoryError, match="no room"):
         gist(pictures(9))
+
+
+def test_one_job_needs_no_threads_and_many_do_without_where_none_can_be_started(monkeypatch):
+    expected = gist(pictures(9))
+
+    def no_threads(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_threads)
+    assert np.array_equal(gist(pictures(9), n_jobs=1), expected)
+    assert np.array_equal(gist(pictures(9), n_jobs=2), expected)
+
+
+def test_pictures_in_the_unit_interval_are_refused():
+    with pytest.raises(ValueError, match="from 0 to 255, but the largest is 1; multiply them by"):
+        gist(np.eye(32)[None])
