@@ -377,12 +377,10 @@ def available(data_home: StrPath | None = None) -> dict[str, Availability]:
 
 
 @contextmanager
-def _worded(what: str, todo: str, errors: type[Exception] = Exception) -> Iterator[None]:
+def _worded(what: str, todo: str, errors: Any = Exception) -> Iterator[None]:
     """Put what the operating system or a library raises into a sentence."""
     try:
         yield
-    except MemoryError:
-        raise
     except errors as error:
         reason = str(error).partition("\n")[0].rstrip(".:")
         raise DataError(f"{what} ({reason}); {todo}.") from error
@@ -459,6 +457,7 @@ def _make_cache(raw: Path, path: Path, progress: bool) -> None:
     rows = _read_cifar10(raw)
     rows["features"] = gist(rows["images"], n_jobs=-1, progress=progress)
     np.save(path, rows)
+    del rows  # the file is read through a memory map of the same size
     with open(path, "ab") as file:
         file.write(zlib.crc32(np.memmap(path, mode="r")).to_bytes(4, "little"))
 
@@ -468,7 +467,8 @@ def _read_cache(cache: Path) -> Dataset:
     todo = 'run "python -m grh_helpers data" to'
     there = f"put the folder {CIFAR_FOLDER} or the file {CIFAR_ARCHIVE} there"
     _need(cache.exists(), f"There is no CIFAR-10 in {cache.parent}; {todo} get it, or {there}.")
-    with _worded(f"The cache {cache} is damaged", f"{todo} make it again"):
+    wrong = OSError, ValueError, IndexError  # not MemoryError: that would not be its fault
+    with _worded(f"The cache {cache} is damaged", f"{todo} make it again", wrong):
         content = np.memmap(cache, mode="r")
         if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:].tobytes():
             raise ValueError("its checksum is wrong")

@@ -38,7 +38,7 @@ def radius_sweep(
 
     At each radius, the items within that distance of a query are its candidates; the `k` with
     the highest cosine are retrieved, and precision is the number of them with the query's
-    label, over `k` even when there are fewer candidates.
+    label, over `k` even when there are fewer candidates. Built by hand in chapter 3.
 
     Parameters
     ----------
@@ -89,14 +89,10 @@ def radius_sweep(
         frame = pd.concat([_per_query(*row) for row in rows], ignore_index=True)
     else:
         frame = pd.DataFrame([_summary(*row) for row in rows])
-    frame.attrs["protocol"] = _protocol(
-        query_codes,
-        database_codes,
-        n_train=len(split.train),
-        k=k,
-        metric=f"precision@{k} after exact cosine re-ranking of the candidates",
-        tie_rule="equal cosines: the lower row number first",
-    )
+    details = {"n_train": len(split.train), "k": k}
+    details["metric"] = f"precision@{k} after exact cosine re-ranking of the candidates"
+    details["tie_rule"] = "equal cosines: the lower row number first"
+    frame.attrs["protocol"] = _protocol(query_codes, database_codes, **details)
     return frame
 
 
@@ -133,19 +129,16 @@ def _check(query_codes, database_codes, query_labels, database_labels):
     database_codes = check_codes(database_codes)
     query_codes = check_codes(query_codes, database_codes.shape[1])
     query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
-    for name, codes, labels in (
-        ("query", query_codes, query_labels),
-        ("database", database_codes, database_labels),
-    ):
-        if labels.ndim != 1:
-            raise ValueError(f"{name}_labels must have shape (n,), got {labels.shape}.")
-        check_rows(f"{name}_codes", codes, f"{name}_labels", labels)
-        if not len(codes):
-            raise ValueError(f"{name}_codes is empty; pass at least one code.")
-    text = [labels.dtype.kind in "US" for labels in (query_labels, database_labels)]
-    if text[0] != text[1]:
+    parts = ("query", query_codes, query_labels), ("database", database_codes, database_labels)
+    for name, codes, labels in parts:
+        if labels.shape != (len(codes),) or not len(codes):
+            raise ValueError(
+                f"{name}_codes and {name}_labels must have the same number of rows, at least one, "
+                f"got shapes {codes.shape} and {labels.shape}."
+            )
+    if (query_labels.dtype.kind in "US") != (database_labels.dtype.kind in "US"):
         raise ValueError(
-            "query_labels and database_labels must be of one kind, "
+            "Labels of queries and database must be of one kind, "
             f"got {query_labels.dtype} and {database_labels.dtype}."
         )
     return query_codes, database_codes, query_labels, database_labels
@@ -195,7 +188,7 @@ def average_precision(query_codes, database_codes, query_labels, database_labels
     Raises
     ------
     ValueError
-        If lengths or widths disagree, or the database is empty.
+        If lengths, widths or kinds of labels disagree, or there is no query or no item.
 
     References
     ----------
@@ -224,10 +217,10 @@ def average_precision(query_codes, database_codes, query_labels, database_labels
     return np.divide(sums, total, out=np.full(len(n), np.nan), where=total > 0)
 
 
-def mean_average_precision(
-    query_codes, database_codes, query_labels, database_labels
-) -> float:  # fmt: skip
+def mean_average_precision(query_codes, database_codes, query_labels, database_labels) -> float:
     """Mean of `average_precision` over the queries that have a relevant item.
+
+    Built by hand in chapter 5.
 
     Parameters
     ----------
@@ -255,6 +248,8 @@ def precision_at_k(
 ) -> np.ndarray:
     """Precision of the first `k` items of each Hamming ranking, in expectation over ties.
 
+    Compared in chapter 5 with rankings that leave ties in the order of storage.
+
     Parameters
     ----------
     query_codes, database_codes, query_labels, database_labels
@@ -280,8 +275,8 @@ def precision_at_k(
     >>> precision_at_k([[True]], [[True], [True]], [1], [1, 0], k=1).tolist()
     [0.5]
     """
-    check_whole("k", k, 1, max(1000, len(database_codes)))
     n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
+    check_whole("k", k, 1, max(1000, n[0].sum()))
     taken = np.clip(k - (np.cumsum(n, axis=1) - n), 0, n)  # how many of each group fit in
     return (taken * (r / np.maximum(n, 1))).sum(axis=1) / k
 
@@ -290,6 +285,8 @@ def precision_recall_curve(
     query_codes, database_codes, query_labels, database_labels
 ) -> pd.DataFrame:
     """Precision and recall of the Hamming ball at every radius, averaged over queries.
+
+    Drawn in chapter 5.
 
     Parameters
     ----------
@@ -337,6 +334,8 @@ def bootstrap_ci(
     values, level: float = 0.95, n_resamples: int = 2000, random_state=0
 ) -> tuple[float, float, float]:
     """Mean of a sample with a percentile bootstrap interval.
+
+    Explained in chapter 5.
 
     Parameters
     ----------

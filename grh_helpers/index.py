@@ -239,9 +239,8 @@ class HammingIndex:
             tables, old, norms = self._state
             if (vectors is None) != (old is None):
                 have = "without" if old is None else "with"
-                raise ValueError(
-                    f"The index was built {have} vectors; add items {have} vectors too."
-                )
+                message = f"The index was built {have} vectors; add items {have} vectors too."
+                raise ValueError(message)
             if vectors is not None:
                 vectors, lengths = _check_vectors("vectors", vectors, old.shape[1])
                 check_rows("codes", codes, "vectors", vectors)
@@ -617,9 +616,10 @@ def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answ
 
 def _checksum(content: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
-    for name, array in sorted(content.items()):
+    for name in sorted(content):
+        array = np.ascontiguousarray(content[name])
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array)
     return digest.hexdigest()
 
 

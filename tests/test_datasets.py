@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 from sklearn.model_selection import train_test_split
@@ -467,6 +467,7 @@ def test_batches_of_the_wrong_content(raw_home, fake, content, message):
 @pytest.mark.filterwarnings("ignore")  # NumPy's own, about strange dtypes
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 20000), flip=st.integers(1, 255))
+@example(cut=100, flip=255)  # asks for more memory than there is
 def test_damaged_pickles_never_surprise(files, cut, flip):
     """A byte is changed or the end is missing: read all the same, or refused with DataError."""
     content = files["data_batch_1"]

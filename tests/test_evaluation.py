@@ -1,5 +1,6 @@
 """Measures against hand-worked lists, naive loops, shuffles of the ties, and scikit-learn."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -168,10 +169,15 @@ def test_a_query_without_relevant_items_is_left_out_of_the_mean():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"q": np.ones((4, 6), bool)}, "The database has codes of 5 bits, the given ones have 6"),
-        ({"ql": [0, 1]}, "query_codes has 4 rows but query_labels has 2"),
-        ({"dl": [0, 1]}, "database_codes has 40 rows but database_labels has 2"),
-        ({"d": np.ones((0, 5), bool), "dl": []}, "database_codes is empty; pass at least one"),
+        ({"q": np.ones((4, 6), bool)}, "database has codes of 5 bits, the given ones have 6"),
+        ({"q": np.ones(5, bool)}, r"Codes must have shape \(n, n_bits\).*got \(5,\)"),
+        ({"d": np.ones((40, 5))}, "Codes must be bool or the integers 0 and 1"),
+        ({"ql": [0, 1]}, r"query_codes and query_labels must .* shapes \(4, 5\) and \(2,\)"),
+        ({"dl": [0, 1]}, r"database_codes and database_labels must .*\(40, 5\) and \(2,\)"),
+        ({"ql": np.zeros((4, 1))}, r"query_labels must have the same .* and \(4, 1\)"),
+        ({"ql": ["0", "1", "2", "0"]}, "Labels .* must be of one kind, got <U1 and int64"),
+        ({"q": np.ones((0, 5), bool), "ql": []}, "query_codes and .* at least one"),
+        ({"d": np.ones((0, 5), bool), "dl": []}, "database_codes and .* at least one"),
     ],
 )
 def test_bad_input_of_rankings(change, message):
@@ -182,14 +188,18 @@ def test_bad_input_of_rankings(change, message):
             measure(*case.values())
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_bad_k(k, digits_split):
-    case = random_case(0)
-    with pytest.raises(ValueError, match="k must be a whole number"):
-        precision_at_k(*case, k=k)
-    codes = np.ones((len(digits_split.queries), 4), bool), np.ones((1377, 4), bool)
-    with pytest.raises(ValueError, match="k must be a whole number"):
-        radius_sweep(*codes, digits_split, [0], k=k)
+@pytest.mark.parametrize("k", [0, -1, 2.5, np.nan, np.inf, True, 10**10, "3"])
+def test_bad_k(k, small):
+    with pytest.raises(ValueError, match="k must be a whole number from 1 to 1000, got"):
+        precision_at_k(*random_case(0), k=k)
+    codes = np.ones((len(small.queries), 4), bool), np.ones((len(small.database), 4), bool)
+    with pytest.raises(ValueError, match="k must be a whole number from 1 to 1000, got"):
+        radius_sweep(*codes, small, [0], k=k)
+
+
+def test_a_list_longer_than_the_database_divides_by_its_length():
+    codes = np.ones((3, 4), bool)
+    assert precision_at_k(codes[:1], codes, [1], [1, 1, 0], k=4).tolist() == [0.5]
 
 
 # The radius sweep ---------------------------------------------------------------------------------
@@ -215,12 +225,15 @@ def small(digits_split):
     """A fifth of the digits' database and a sixth of the queries."""
     s = digits_split
     return SimpleNamespace(
-        queries=s.queries[::6], query_labels=s.query_labels[::6], train=s.train,
-        database=s.database[::5], database_labels=s.database_labels[::5],
-    )  # fmt: skip
+        queries=s.queries[::6],
+        query_labels=s.query_labels[::6],
+        train=s.train,
+        database=s.database[::5],
+        database_labels=s.database_labels[::5],
+    )
 
 
-@pytest.mark.parametrize("cost", [10**9, 20, 0], ids=["dense", "default", "gathered"])
+@pytest.mark.parametrize("cost", [10**9, 32, 0], ids=["dense", "default", "sparse"])
 def test_radius_sweep_equals_the_naive_loop(small, cost, monkeypatch):
     monkeypatch.setattr(index, "GATHER_COST", cost)
     lsh = LSH(10, random_state=3).fit(small.train)
@@ -236,8 +249,29 @@ def test_radius_sweep_equals_the_naive_loop(small, cost, monkeypatch):
         assert row.seconds > 0
     assert frame["nonempty"][0] < 1, "the case has empty buckets"
     assert list(frame) == [
-        "radius", "precision", "precision_nonempty", "nonempty", "candidates", "seconds",
-    ]  # fmt: skip
+        "radius",
+        "precision",
+        "precision_nonempty",
+        "nonempty",
+        "candidates",
+        "seconds",
+    ]
+
+
+def test_a_product_that_serves_several_radii_is_charged_to_each(small, monkeypatch):
+    calls = []
+
+    def product(self, *args, method=index.Reranker._product):
+        calls.append(method(self, *args))
+        self.spared += 1000 * (len(calls) > 1)
+        return calls[-1]
+
+    monkeypatch.setattr(index, "GATHER_COST", 10**9)
+    monkeypatch.setattr(index.Reranker, "_product", product)
+    q, d = np.ones((len(small.queries), 4), bool), np.ones((len(small.database), 4), bool)
+    seconds = radius_sweep(q, d, small, radii=[0, 1])["seconds"]
+    assert calls[0] is calls[1], "one product for both"
+    assert seconds[0] < 1000 / len(q) < seconds[1]
 
 
 def test_radius_sweep_per_query_has_the_same_means(small):
@@ -291,18 +325,31 @@ def test_every_result_carries_its_protocol(small):
 
 def test_bad_input_of_the_sweep(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
-    with pytest.raises(ValueError, match="query_codes has 19 rows but query_labels has 20"):
+    with pytest.raises(
+        ValueError, match=r"query_labels must have the same .*\(19, 8\) and \(20,\)"
+    ):
         radius_sweep(q[1:], d, small)
-    with pytest.raises(ValueError, match="database_codes has"):
+    with pytest.raises(ValueError, match="database_labels must have the same number of rows"):
         radius_sweep(q, d[1:], small)
+    for name, message in (
+        ("query_labels", "query_labels must have the same number of rows"),
+        ("database_labels", "database_labels must have the same number of rows"),
+        ("queries", "query_codes has 20 rows but split.queries has 1; they must agree"),
+        ("database", r"database_codes has \d+ rows but split.database has 1; they must agree"),
+    ):  # one row would be broadcast
+        one = SimpleNamespace(**{**vars(small), name: getattr(small, name)[:1]})
+        with pytest.raises(ValueError, match=message):
+            radius_sweep(q, d, one)
+    zero = SimpleNamespace(**{**vars(small), "queries": 0 * small.queries})
+    with pytest.raises(ValueError, match="Row 0 of queries is zero"):
+        radius_sweep(q, d, zero, radii=[8])
     with pytest.raises(ValueError, match="radius"):
         radius_sweep(q, d, small, radii=[-1])
     with pytest.raises(ValueError, match="at least one radius"):
         radius_sweep(q, d, small, radii=[])
-    small_empty = SimpleNamespace(**{**vars(small), "queries": small.queries[:0],
-                                     "query_labels": small.query_labels[:0]})  # fmt: skip
-    with pytest.raises(ValueError, match="query_codes is empty"):
-        radius_sweep(q[:0], d, small_empty)
+    none = {"queries": small.queries[:0], "query_labels": small.query_labels[:0]}
+    with pytest.raises(ValueError, match="query_codes and query_labels must .* at least one"):
+        radius_sweep(q[:0], d, SimpleNamespace(**{**vars(small), **none}))
 
 
 # Intervals ----------------------------------------------------------------------------------------
@@ -324,6 +371,15 @@ def test_bootstrap_level_and_seed():
     assert bootstrap_ci(values, random_state=1) != bootstrap_ci(values, random_state=2)
 
 
+def test_bootstrap_of_many_values_in_little_memory():
+    values = np.random.default_rng(0).random(50_000)
+    tracemalloc.start()
+    low, high = bootstrap_ci(values, n_resamples=1000)[1:]
+    assert tracemalloc.get_traced_memory()[1] < 300 * 2**20, "one array of resamples takes 400 MB"
+    tracemalloc.stop()
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 50_000**0.5, rel=0.15)
+
+
 def test_bootstrap_of_equal_values_has_no_width():
     assert bootstrap_ci([0.3] * 5) == pytest.approx((0.3, 0.3, 0.3))
 
@@ -331,10 +387,10 @@ def test_bootstrap_of_equal_values_has_no_width():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([],), "at least two finite numbers"),
-        (([1.0],), "at least two finite numbers"),
-        (([1.0, np.nan],), "at least two finite numbers"),
-        (([1.0, 2.0], 1.5), "level must lie between 0 and 1"),
+        (([],), "values must be a list of at least two finite numbers"),
+        (([1.0],), "values must be a list of at least two finite numbers"),
+        (([1.0, np.nan],), "values must be a list of at least two finite numbers"),
+        (([1.0, 2.0], 1.5), "level must lie between 0 and 1, got 1.5"),
     ],
 )
 def test_bad_input_of_the_bootstrap(arguments, message):
