@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,14 +62,11 @@ def recorded(dataset: str) -> dict[str, float]:
         If the file is not JSON.
     """
     path = results_file(dataset)
-    if not path.exists():
-        return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
-        raise ValueError(
-            f"{path.name} is not valid JSON ({error}); restore it with git, or record it anew."
-        ) from error
+        todo = "restore it with git, or record it anew"
+        raise ValueError(f"{path.name} is not valid JSON ({error}); {todo}.") from error
 
 
 def checkpoint(
@@ -112,26 +110,27 @@ def checkpoint(
     if record or os.environ.get("GRH_RECORD") == "1":
         _record(figures, dataset)
     known, wrong = recorded(dataset), []
-    for key, (value, *allowed) in figures.items():
+    for key, (value, allowed) in figures.items():
         if key not in known:
             wrong.append(f"{key} is {value:.6g} but none is recorded (GRH_RECORD=1 records it)")
-        elif not _agree(value, known[key], *allowed):
-            wrong.append(
-                f"{key} is {value:.6g} but {known[key]:.6g} is recorded, and the tolerance is "
-                f"{allowed[0] + allowed[1] * abs(known[key]):.3g}"
-            )
+        elif not abs(value - known[key]) <= allowed(known[key]):
+            bound = f"the tolerance is {allowed(known[key]):.3g}"
+            wrong.append(f"{key} is {value:.6g} but {known[key]:.6g} is recorded, and {bound}")
     if wrong:
-        raise CheckpointError(
-            f"{len(wrong)} of {len(figures)} figures are not as recorded for {dataset}: has the "
-            "code, the data or a library changed?\n- " + "\n- ".join(wrong)
-        )
+        head = f"{len(wrong)} of {len(figures)} figures are not as recorded for {dataset}"
+        cause = "has the code, the data or a library changed?"
+        raise CheckpointError("\n- ".join([f"{head}: {cause}", *wrong]))
     print(f"✓ {len(figures)} figure{'s' if len(figures) > 1 else ''} as recorded")
 
 
-def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, float, float]]:
-    """Key of each figure → its value, absolute and relative tolerance."""
-    figures: dict[str, tuple[float, float, float]] = {}
-    for *parts, value in _cells(values):
+def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, Callable]]:
+    """Key of each figure → its value, and the function of the recorded one that bounds it."""
+    if isinstance(values, pd.DataFrame):
+        values = values.stack()
+    cells = values.items() if isinstance(values, Mapping | pd.Series) else [((), values)]
+    figures = {}
+    for parts, value in cells:
+        parts = parts if isinstance(parts, tuple) else (parts,)
         key, value = "_".join([name, *map(_slug, parts)]), float(value)
         if parts and np.isnan(value):
             continue
@@ -139,29 +138,16 @@ def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, f
             raise ValueError(f"{key} is {value}, which is not a number that can be compared.")
         if key in figures:
             raise ValueError(f"Two figures have the key {key}; rename a row or a column.")
-        last = parts[-1] if parts else name
-        figures[key] = (
-            value,
-            *(
-                bound[last] if isinstance(bound, Mapping) else bound
-                for bound in (tolerance, relative)
-            ),
-        )
+        bounds = (b[parts[-1]] if isinstance(b, Mapping) else b for b in (tolerance, relative))
+        figures[key] = value, partial(_allowed, *bounds)
     if not figures:
         raise ValueError(f"{name} holds no figure to compare.")
     return figures
 
 
-def _cells(values) -> Iterator[tuple]:
-    """Labels and value of each cell of a table."""
-    if isinstance(values, pd.DataFrame):
-        for row, cells in zip(values.index, values.to_numpy(), strict=True):
-            labels = row if isinstance(row, tuple) else (row,)
-            yield from ((*labels, column, v) for column, v in zip(values, cells, strict=True))
-    elif isinstance(values, Mapping | pd.Series):
-        yield from ((*(k if isinstance(k, tuple) else (k,)), value) for k, value in values.items())
-    else:
-        yield (values,)
+def _allowed(tolerance: float, relative: float, expected: float) -> float:
+    # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
+    return tolerance + relative * abs(expected) + 1e-9 * max(1.0, abs(expected))
 
 
 def _slug(label) -> str:
@@ -170,24 +156,16 @@ def _slug(label) -> str:
     return re.sub(r"[^0-9a-zα-ω]+", "_", label.lower()).strip("_")
 
 
-def _agree(value: float, expected: float, tolerance: float, relative: float) -> bool:
-    # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
-    allowed = tolerance + relative * abs(expected) + 1e-9 * max(1.0, abs(expected))
-    return abs(value - expected) <= allowed
-
-
-def _record(figures: dict[str, tuple[float, float, float]], dataset: str) -> None:
+def _record(figures: dict[str, tuple[float, Callable]], dataset: str) -> None:
     path, known = results_file(dataset), recorded(dataset)
     if not (_IN_CHECKOUT or os.environ.get("GRH_RESULTS")):
-        raise ValueError(
-            "Figures can be recorded in a checkout only, not in an installed package; "
-            "set GRH_RESULTS to a folder of your own."
-        )
+        todo = "in an installed package set GRH_RESULTS to a folder of your own"
+        raise ValueError(f"Figures can be recorded in a checkout only; {todo}.")
     # A figure that still agrees keeps its digits, so recording twice leaves a clean diff.
     new = {
         key: float(f"{value:.12g}")
-        for key, (value, *allowed) in figures.items()
-        if key not in known or not _agree(value, known[key], *allowed)
+        for key, (value, allowed) in figures.items()
+        if key not in known or not abs(value - known[key]) <= allowed(known[key])
     }
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
