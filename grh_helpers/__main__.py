@@ -72,10 +72,9 @@ def _run(options: argparse.Namespace) -> None:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         tempfile.TemporaryDirectory(dir=existing).cleanup()
     split = data.split()
-    _say(
-        f"{data.name}: {len(split.queries):,} queries, {len(split.train):,} training images, "
-        f"{len(split.database):,} in the database; {options.bits} bits, {options.seeds} draws"
-    )
+    sizes = f"{len(split.queries):,} queries, {len(split.train):,} training images"
+    runs = f"{options.bits} bits, {options.seeds} draws"
+    _say(f"{data.name}: {sizes}, {len(split.database):,} in the database; {runs}")
     grh = partial(GRH, alpha=options.alpha, n_iter=options.iterations, learner=options.learner)
     methods = {"LSH": METHODS["LSH"], f"GRH {options.learner}": grh}
     radii = range(min(options.max_radius, options.bits) + 1)
@@ -107,10 +106,8 @@ def _check_options(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} must lie between {low} and {high}, got {value}.")
         changed += [f"--{name}"] if value != default else []
     if changed and (options.check or options.record):
-        raise ValueError(
-            "The recorded figures are those of the default options; leave out "
-            f"{' and '.join(changed)}, or --check and --record."
-        )
+        leave_out = f"leave out {' and '.join(changed)}, or --check and --record"
+        raise ValueError(f"The recorded figures are those of the default options; {leave_out}.")
 
 
 def _write(folder: Path, sweep: pd.DataFrame, ranking: pd.DataFrame, exact: float) -> None:
@@ -118,31 +115,25 @@ def _write(folder: Path, sweep: pd.DataFrame, ranking: pd.DataFrame, exact: floa
     folder.mkdir(parents=True, exist_ok=True)
     matplotlib.use("agg")
     plots.use_style()
-    figures = {
-        "lsh_precision.png": plots.plot_precision(sweep, exact=exact, methods=["LSH"]),
-        "lsh_time.png": plots.plot_time(sweep, methods=["LSH"]),
-        "lsh_grh_precision.png": plots.plot_precision(sweep, exact=exact),
-        "lsh_grh_time.png": plots.plot_time(sweep),
-        "equal_cost.png": plots.plot_equal_cost(sweep),
-    }
+    figures = {"equal_cost": plots.plot_equal_cost(sweep)}
+    for name, methods in {"lsh": ["LSH"], "lsh_grh": None}.items():
+        figures[f"{name}_precision"] = plots.plot_precision(sweep, exact=exact, methods=methods)
+        figures[f"{name}_time"] = plots.plot_time(sweep, methods=methods)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         unfinished = Path(temporary)
         sweep.to_csv(unfinished / "radius_sweep.csv", index=False)
         ranking.to_csv(unfinished / "mean_average_precision.csv", index=False)
         for name, ax in figures.items():
-            ax.figure.savefig(unfinished / name, dpi=150)
+            ax.figure.savefig(unfinished / f"{name}.png", dpi=150)
             plots.plt.close(ax.figure)
         for path in sorted(unfinished.iterdir()):
             os.replace(path, folder / path.name)
 
 
 def _report(means: pd.DataFrame, exact: float, maps: pd.DataFrame, draws: int) -> None:
-    formats = {
-        "precision@10": "{:.3f}".format,
-        "non-empty": "{:.0%}".format,
-        "candidates": "{:,.0f}".format,
-        "ms per query": "{:.3f}".format,
-    }
+    texts = {"precision@10": "{:.3f}", "non-empty": "{:.0%}", "candidates": "{:,.0f}"}
+    texts["ms per query"] = "{:.3f}"
+    formats = {name: text.format for name, text in texts.items()}
     table = means.drop(columns="precision_nonempty").set_axis([*formats], axis=1)
     table["ms per query"] *= 1000
     _say(table.reset_index().to_string(index=False, formatters=formats))

@@ -103,14 +103,10 @@ def _per_query(radius, precision, candidates, seconds) -> pd.DataFrame:
 
 def _summary(radius, precision, candidates, seconds) -> dict:
     found = candidates > 0
-    return {
-        "radius": radius,
-        "precision": precision.mean(),
-        "precision_nonempty": precision[found].mean() if found.any() else np.nan,
-        "nonempty": found.mean(),
-        "candidates": candidates.mean(),
-        "seconds": seconds,
-    }
+    nonempty = precision[found].mean() if found.any() else np.nan
+    means = {"precision": precision.mean(), "precision_nonempty": nonempty}
+    means |= {"nonempty": found.mean(), "candidates": candidates.mean()}
+    return {"radius": radius, **means, "seconds": seconds}
 
 
 def _protocol(query_codes, database_codes, **details) -> dict:
@@ -132,15 +128,11 @@ def _check(query_codes, database_codes, query_labels, database_labels):
     parts = ("query", query_codes, query_labels), ("database", database_codes, database_labels)
     for name, codes, labels in parts:
         if labels.shape != (len(codes),) or not len(codes):
-            raise ValueError(
-                f"{name}_codes and {name}_labels must have the same number of rows, at least one, "
-                f"got shapes {codes.shape} and {labels.shape}."
-            )
+            need = f"{name}_codes and {name}_labels must have the same number of rows, at least one"
+            raise ValueError(f"{need}, got shapes {codes.shape} and {labels.shape}.")
     if (query_labels.dtype.kind in "US") != (database_labels.dtype.kind in "US"):
-        raise ValueError(
-            "Labels of queries and database must be of one kind, "
-            f"got {query_labels.dtype} and {database_labels.dtype}."
-        )
+        kinds = f"{query_labels.dtype} and {database_labels.dtype}"
+        raise ValueError(f"Labels of queries and database must be of one kind, got {kinds}.")
     return query_codes, database_codes, query_labels, database_labels
 
 
@@ -307,23 +299,16 @@ def precision_recall_curve(
     """
     n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
     n, r = np.cumsum(n, axis=1), np.cumsum(r, axis=1)
-    if (r[:, -1] == 0).any():
-        raise ValueError(
-            f"Query {np.flatnonzero(r[:, -1] == 0)[0]} has no relevant item in the database, "
-            "so its recall is undefined; leave it out."
-        )
+    alone = np.flatnonzero(r[:, -1] == 0)
+    if len(alone):
+        reason = "has no relevant item in the database, so its recall is undefined"
+        raise ValueError(f"Query {alone[0]} {reason}; leave it out.")
     precision, found = r / np.maximum(n, 1), n > 0
     totals, counts = precision.sum(axis=0), found.sum(axis=0)
     nonempty = np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    frame = pd.DataFrame(
-        {
-            "radius": np.arange(n.shape[1]),
-            "recall": (r / r[:, -1:]).mean(axis=0),
-            "precision": precision.mean(axis=0),
-            "precision_nonempty": nonempty,
-            "nonempty": found.mean(axis=0),
-        }
-    )
+    columns = {"radius": np.arange(n.shape[1]), "recall": (r / r[:, -1:]).mean(axis=0)}
+    columns |= {"precision": precision.mean(axis=0), "precision_nonempty": nonempty}
+    frame = pd.DataFrame({**columns, "nonempty": found.mean(axis=0)})
     frame.attrs["protocol"] = _protocol(
         np.asarray(query_codes), np.asarray(database_codes), metric="Hamming ball"
     )

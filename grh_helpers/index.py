@@ -57,7 +57,7 @@ class _Tables:
     """Codes and the hash tables of their chunks. Never changes, so threads may share it.
 
     The tables lie end to end, so that one look-up serves all chunks (a loop over the chunks takes
-    two to three times as long for a few queries): table j begins at bucket j·2^width, and bucket b
+    up to three times as long for a few queries): table j begins at bucket j·2^width, and bucket b
     holds ``ids[offsets[b]:offsets[b + 1]]``.
     """
 
@@ -70,7 +70,10 @@ class _Tables:
         dtype = np.int32 if m * n < 2**31 else np.int64
         sizes = [np.bincount(column, minlength=1 << self.widths[0]) for column in columns]
         self.offsets = np.concatenate([[0], *sizes]).cumsum().astype(dtype)
-        self.ids = np.concatenate([_argsort(column).astype(dtype) for column in columns])
+        ids = np.empty(columns.shape, dtype)
+        for row, column in zip(ids, columns, strict=True):
+            row[:] = _argsort(column)
+        self.ids = ids.ravel()
         # Row j has ones at the bits of chunk j.
         self.chunk_masks = pack_words(np.repeat(np.eye(m, dtype=bool), self.widths, axis=1))
         # A copy of the codes beside the ids: a bucket's candidates then lie side by side in

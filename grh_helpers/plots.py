@@ -153,9 +153,8 @@ def plot_intervals(
     ax = plt.subplots()[1] if ax is None else ax
     for method, rows, look in _per_method(frame, {x, y, "low", "high"}):
         error = [rows[y] - rows["low"], rows["high"] - rows[y]]
-        ax.errorbar(
-            rows[x], rows[y], yerr=error, **{"capsize": 4, "label": method, **look, **options}
-        )
+        look = {"capsize": 4, "label": method, **look, **options}
+        ax.errorbar(rows[x], rows[y], yerr=error, **look)
     if "method" in frame:
         ax.legend()
     return ax
