@@ -75,10 +75,8 @@ def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
     """
     keys = np.asarray(keys)
     if keys.dtype.kind != "u" or keys.ndim not in (1, 2):
-        raise ValueError(
-            "Keys must be unsigned integers as pack_bits returns them, "
-            f"got {keys.dtype} of shape {keys.shape}."
-        )
+        got = f"{keys.dtype} of shape {keys.shape}"
+        raise ValueError(f"Keys must be unsigned integers as pack_bits returns them, got {got}.")
     keys = keys[:, None] if keys.ndim == 1 else keys
     width = keys.shape[1] * keys.itemsize * 8
     check_whole("n_bits", n_bits, 1, width)

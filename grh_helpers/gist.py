@@ -232,10 +232,8 @@ def _checked(images: ArrayLike) -> np.ndarray:
             f"got {images.shape}; a single image needs image[None]."
         )
     if 0 in images.shape[1:] or images.shape[1] % grid or images.shape[2] % grid:
-        raise ValueError(
-            f"The sides of the images must be multiples of {grid}, got {images.shape[1]} x "
-            f"{images.shape[2]} pixels; crop or pad them first."
-        )
+        got = f"{images.shape[1]} x {images.shape[2]} pixels; crop or pad them first"
+        raise ValueError(f"The sides of the images must be multiples of {grid}, got {got}.")
     if images.dtype.kind not in "uif":
         raise ValueError(f"images must hold numbers from 0 to 255, got dtype {images.dtype}.")
     if images.dtype.kind == "u":
@@ -243,8 +241,6 @@ def _checked(images: ArrayLike) -> np.ndarray:
     if not (images.min(initial=0) >= 0 and np.isfinite(images).all()):
         raise ValueError("images must not contain negative, NaN or infinite intensities.")
     if images.dtype.kind == "f" and 0 < images.max(initial=0) <= 1:
-        raise ValueError(
-            "images must hold intensities from 0 to 255, but the largest is "
-            f"{images.max():.3g}; multiply them by 255."
-        )
+        largest = f"the largest is {images.max():.3g}; multiply them by 255"
+        raise ValueError(f"images must hold intensities from 0 to 255, but {largest}.")
     return images

@@ -397,10 +397,8 @@ class HammingIndex:
             except MemoryError:
                 raise
             except Exception as error:  # zip and npy readers raise nearly anything on damaged files
-                raise ValueError(
-                    f"{path} is damaged or not an index of format version {FORMAT}; "
-                    "build the index again and save it."
-                ) from error
+                what = f"{path} is damaged or not an index of format version {FORMAT}"
+                raise ValueError(f"{what}; build the index again and save it.") from error
         return cls(codes, vectors)
 
 
@@ -599,10 +597,8 @@ def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answ
     """Return the vectors as float32 or float64, and their lengths in float64."""
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.dtype.kind not in "biuf" or d not in (None, vectors.shape[1]):
-        raise ValueError(
-            f"{name} must be numbers of shape (n, {d or 'd'}), "
-            f"got {vectors.dtype} of shape {vectors.shape}."
-        )
+        got = f"{vectors.dtype} of shape {vectors.shape}"
+        raise ValueError(f"{name} must be numbers of shape (n, {d or 'd'}), got {got}.")
     if vectors.dtype not in (np.float32, np.float64):
         vectors = vectors.astype(np.float64)
     lengths = np.empty(len(vectors))
@@ -610,10 +606,10 @@ def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answ
         lengths[i : i + 1024] = np.linalg.norm(vectors[i : i + 1024].astype(float), axis=1)
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
-        raise ValueError(
-            f"Row {bad[0]} of {name} is zero or has NaN or infinite values, so its cosine is "
-            f"undefined ({len(bad)} such rows); remove or repair it."
+        why = (
+            f"zero or has NaN or infinite values, so its cosine is undefined ({len(bad)} such rows"
         )
+        raise ValueError(f"Row {bad[0]} of {name} is {why}); remove or repair it.")
     return vectors, lengths
 
 
