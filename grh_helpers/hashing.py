@@ -446,7 +446,8 @@ class GRH(_Hasher):
                 delayed(_seeded(learner, rng).fit)(X, column) for column in columns
             )
         except MemoryError as error:
-            raise ValueError('There is no memory left; use "ridge" or fewer rows.') from error
+            message = 'There is too little memory for this learner; use "ridge" or fewer rows.'
+            raise ValueError(message) from error
         return drawn + list(zip(groups, fitted, strict=True))
 
     def _scores(self, X: np.ndarray) -> np.ndarray:

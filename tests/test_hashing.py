@@ -541,7 +541,7 @@ class Hungry(RegressorMixin, BaseEstimator):
         (lambda: GRH(4, init=PositiveParts(as_float=True)), "got float64 of shape (120, 4)."),
         (lambda: LSH(random_state=np.random.default_rng()), "Generator(PCG64)"),
         (lambda: GRH(random_state=np.random.default_rng()), "Generator(PCG64)"),
-        (lambda: GRH(learner=Hungry()), 'There is no memory left; use "ridge" or fewer rows.'),
+        (lambda: GRH(learner=Hungry()), 'too little memory for this learner; use "ridge" or fewer'),
     ],
 )
 def test_bad_parameters(blobs, make, message):
