@@ -259,10 +259,13 @@ def test_one_job_needs_no_threads_and_many_do_without_where_none_can_be_started(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_threads)
-    assert np.array_equal(gist(pictures(9), n_jobs=1), expected)
     assert np.array_equal(gist(pictures(9), n_jobs=2), expected)
+    monkeypatch.setattr(module, "ThreadPoolExecutor", None)
+    assert np.array_equal(gist(pictures(9), n_jobs=1), expected)
 
 
 def test_pictures_in_the_unit_interval_are_refused():
     with pytest.raises(ValueError, match="from 0 to 255, but the largest is 1; multiply them by"):
         gist(np.eye(32)[None])
+    for dark in (np.zeros((1, 32, 32)), np.ones((1, 32, 32), int), np.zeros((0, 32, 32))):
+        assert gist(dark).shape == (len(dark), 512)
