@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -24,15 +24,12 @@ from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from grh_helpers.codes import check_whole
+
 __all__ = ["GRH", "LSH", "graph_step"]
 
 _BLOCK = 4096  # rows encoded at a time: 16 MB of 512 float64 features, and small temporaries
 _SVM_STEPS = 100  # solver steps per row before it gives up; normalised vectors need five at most
-
-
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
 
 
 class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -159,7 +156,7 @@ class LSH(_Hasher):
         ValueError
             If a parameter is out of range, or X is not a dense finite matrix.
         """
-        _check_count("n_bits", self.n_bits)
+        check_whole("n_bits", self.n_bits, 1)
         X = self._validate(X, reset=True)
         rng = check_random_state(self.random_state)
         self.coef_ = rng.standard_normal((self.n_bits, X.shape[1]))
@@ -376,8 +373,8 @@ class GRH(_Hasher):
         ConvergenceWarning
             If the SVM's solver gives up, as it does on vectors of great length.
         """
-        _check_count("n_bits", self.n_bits)
-        _check_count("n_iter", self.n_iter)
+        check_whole("n_bits", self.n_bits, 1)
+        check_whole("n_iter", self.n_iter, 1)
         X = self._validate(X, reset=True)
         neighbours_mean = self._neighbours_mean(len(X), y, graph)
         rng = check_random_state(self.random_state)
