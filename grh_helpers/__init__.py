@@ -13,9 +13,10 @@ from grh_helpers.evaluation import (
     radius_sweep,
 )
 from grh_helpers.gist import gist
-from grh_helpers.hashing import GRH, LSH, graph_step
+from grh_helpers.hashing import GRH, ITQ, LSH, graph_step
 from grh_helpers.index import HammingIndex
 
-__all__ = ["GRH", "LSH", "Dataset", "HammingIndex", "Split", "average_precision", "bootstrap_ci"]
-__all__ += ["checkpoint", "gist", "graph_step", "load_dataset", "mean_average_precision"]
-__all__ += ["pack_bits", "precision_at_k", "precision_recall_curve", "radius_sweep", "unpack_bits"]
+__all__ = ["GRH", "ITQ", "LSH", "Dataset", "HammingIndex", "Split", "average_precision"]
+__all__ += ["bootstrap_ci", "checkpoint", "gist", "graph_step", "load_dataset"]
+__all__ += ["mean_average_precision", "pack_bits", "precision_at_k", "precision_recall_curve"]
+__all__ += ["radius_sweep", "unpack_bits"]

@@ -1,4 +1,4 @@
-"""Hash functions as scikit-learn estimators: random hyperplanes (LSH) and learned ones (GRH)."""
+"""Hash functions as scikit-learn estimators: random hyperplanes (LSH), learned ones (ITQ, GRH)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numbers import Real
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.linalg import eigh
 from scipy.sparse import csr_array, issparse
 from sklearn.base import (
     BaseEstimator,
@@ -20,13 +21,15 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from grh_helpers.codes import check_whole
+from grh_helpers.evaluation import mean_average_precision
 
-__all__ = ["GRH", "LSH", "graph_step"]
+__all__ = ["GRH", "ITQ", "LSH", "SVMs", "class_codes", "graph_step"]
 
 _BLOCK = 4096  # rows encoded at a time: 16 MB of 512 float64 features, and small temporaries
 _SVM_STEPS = 100  # solver steps per row before it gives up; normalised vectors need five at most
@@ -68,6 +71,54 @@ class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 assert_all_finite(block, input_name="X")
             np.greater_equal(scores, 0, out=bits[start : start + _BLOCK])
         return bits
+
+    def decision_function(self, X) -> np.ndarray:
+        """Score each row for each bit; the bit is 1 where the score is 0 or more.
+
+        How far a score is from 0 says how sure its bit is, for query-directed probing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As for `transform`.
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples, n_bits)
+
+        Raises
+        ------
+        ValueError
+            As `transform`.
+        """
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        assert_all_finite(X, input_name="X")
+        return self._scores(X)
+
+    def score(self, X, y) -> float:
+        """Mean average precision of the rows of X, ranked for each of them by Hamming distance.
+
+        Scikit-learn's searches and cross-validation use it where no scorer is given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Class labels. A row is in its own ranking, which is the same for all hashers.
+
+        Returns
+        -------
+        float
+            A value in [0, 1], see `mean_average_precision`.
+
+        Raises
+        ------
+        ValueError
+            As `transform` and `mean_average_precision`.
+        """
+        codes = self.transform(X)
+        return mean_average_precision(codes, codes, y, y)
 
     def transform(self, X) -> np.ndarray:
         """Hash the rows of X.
@@ -164,29 +215,237 @@ class LSH(_Hasher):
         return self
 
 
-class _LinearSVMs(MultiOutputMixin, _Hasher):
-    """The paper's learner: a linear SVM per column of ±1 targets, all from one Gram matrix."""
+class ITQ(_Hasher):
+    """Iterative quantisation: principal directions, rotated so that their signs lose little.
 
-    def __init__(self, n_jobs: int | None = None):
+    With labels and ``supervised=True``, the directions of canonical correlation between vectors
+    and classes take the place of the principal ones (ITQ-CCA).
+
+    Parameters
+    ----------
+    n_bits : int, default=16
+        Length of the code, at most the number of features.
+    n_iter : int, default=50
+        Rounds of the rotation; with 0 the directions stay as they are (PCAH).
+    supervised : bool, default=False
+        Use the labels.
+    regularisation : float, default=1.0
+        Added to the diagonal of both covariances before correlations are found, as a share of the
+        mean variance of the features. Only for labels.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the rotation that the rounds start from.
+
+    Attributes
+    ----------
+    coef_, intercept_ : ndarray of float64, shapes (n_bits, n_features) and (n_bits,)
+        The hyperplanes.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+
+    References
+    ----------
+    Y. Gong and S. Lazebnik, "Iterative quantization: a Procrustean approach to learning binary
+    codes", CVPR 2011, doi:10.1109/CVPR.2011.5995432.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from grh_helpers import ITQ
+    >>> X = np.array([[2.0, 0.1], [1.5, -0.1], [-2.0, 0.1], [-1.5, -0.1]])
+    >>> codes = ITQ(n_bits=2, random_state=0).fit_transform(X)
+    >>> (codes[0] != codes[2]).any()
+    np.True_
+    """
+
+    def __init__(
+        self,
+        n_bits: int = 16,
+        n_iter: int = 50,
+        supervised: bool = False,
+        regularisation: float = 1.0,
+        random_state=None,
+    ):
+        self.n_bits = n_bits
+        self.n_iter = n_iter
+        self.supervised = supervised
+        self.regularisation = regularisation
+        self.random_state = random_state
+
+    def fit(self, X, y=None) -> ITQ:
+        """Find the directions and rotate them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training vectors.
+        y : array-like of shape (n_samples,), optional
+            Class labels, needed if `supervised`.
+
+        Returns
+        -------
+        ITQ
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, X is not a dense finite matrix, or labels are needed
+            and missing or unusable.
+        """
+        X = self._validate(X, reset=True).astype(np.float64)
+        check_whole("n_bits", self.n_bits, 1, X.shape[1])
+        check_whole("n_iter", self.n_iter, 0)
+        mean = X.mean(axis=0)
+        X = X - mean
+        covariance = X.T @ X / len(X)
+        if self.supervised:
+            directions = self._canonical(X, covariance, y)
+        else:
+            directions = eigh(covariance)[1][:, : -self.n_bits - 1 : -1]
+        projected, rotation = X @ directions, np.eye(self.n_bits)
+        if self.n_iter:
+            rng = check_random_state(self.random_state)
+            rotation = np.linalg.qr(rng.standard_normal(rotation.shape))[0]
+        for _ in range(self.n_iter):
+            left, _, right = np.linalg.svd(projected.T @ _as_signs(projected @ rotation >= 0))
+            rotation = left @ right
+        self.coef_ = (directions @ rotation).T
+        self.intercept_ = -self.coef_ @ mean
+        return self
+
+    def _canonical(self, X: np.ndarray, covariance: np.ndarray, y) -> np.ndarray:
+        """Directions that correlate most with the classes, each as long as its correlation."""
+        classes, members = _check_labels(y, len(X))
+        centred = np.eye(len(classes))[members] - np.bincount(members) / len(X)
+        ridge = self.regularisation * np.trace(covariance) / len(covariance)
+        within = centred.T @ centred / len(X) + self.regularisation * np.eye(len(classes))
+        cross = X.T @ centred / len(X)
+        between = cross @ np.linalg.solve(within, cross.T)
+        values, vectors = eigh(between, covariance + ridge * np.eye(len(covariance)))
+        strongest = slice(None, -self.n_bits - 1, -1)
+        return vectors[:, strongest] * np.sqrt(np.clip(values[strongest], 0, None))
+
+
+class SVMs(MultiOutputMixin, _Hasher):
+    """The paper's learner: one SVM per column of ±1 targets, all from one kernel matrix.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Weight of the training errors.
+    gamma : float or None, default=None
+        Of the Gaussian kernel exp(-gamma |x - z|²); None makes the SVMs linear: hyperplanes.
+    class_weight : "balanced" or None, default="balanced"
+        Whether the two classes of a bit, −1 and +1, weigh the same, as in the paper.
+    n_jobs : int or None, default=None
+        Threads that train bits side by side.
+    """
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        gamma: float | None = None,
+        class_weight: str | None = "balanced",
+        n_jobs: int | None = None,
+    ):
+        self.C = C
+        self.gamma = gamma
+        self.class_weight = class_weight
         self.n_jobs = n_jobs
 
-    def fit(self, X: np.ndarray, targets: np.ndarray) -> _LinearSVMs:
-        svm, gram = SVC(kernel="precomputed", max_iter=_SVM_STEPS * len(X)), X @ X.T
+    def _kernel(self, X: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return X @ others.T if self.gamma is None else rbf_kernel(X, others, self.gamma)
+
+    def fit(self, X: np.ndarray, targets: np.ndarray) -> SVMs:
+        """Train an SVM for each column of `targets`, ±1, of shape (n_samples, n_bits)."""
+        svm = SVC(C=self.C, kernel="precomputed", max_iter=_SVM_STEPS * len(X))
+        svm.set_params(class_weight=self.class_weight)
+        kernel = self._kernel(X, X)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # one below instead of one per bit
             svms = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(clone(svm).fit)(gram, target) for target in np.atleast_2d(targets.T)
+                delayed(clone(svm).fit)(kernel, target) for target in np.atleast_2d(targets.T)
             )
         if any(svm.fit_status_ for svm in svms):
             message = "The SVM stopped before it converged; scale each row to length 1 first."
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
-        self.coef_ = np.array([svm.dual_coef_[0] @ X[svm.support_] for svm in svms])
+        self.rows_ = X
+        self.coef_ = np.zeros((len(svms), len(X)))
+        for weights, svm in zip(self.coef_, svms, strict=True):
+            weights[svm.support_] = svm.dual_coef_[0]
+        if self.gamma is None:
+            self.coef_ = self.coef_ @ X
         self.intercept_ = np.array([svm.intercept_[0] for svm in svms])
         return self
 
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Scores, shape (n_samples, n_bits)."""
+        return self._scores(X)
+
+    def _scores(self, X: np.ndarray) -> np.ndarray:
+        return super()._scores(X if self.gamma is None else self._kernel(X, self.rows_))
+
+
+def class_codes(n_classes: int, n_bits: int, random_state=None) -> np.ndarray:
+    """Give each class a code, all as far apart from each other as a greedy search can put them.
+
+    From random codes on, the bit is flipped that lowers the sum over all pairs of 4 to the power
+    of minus their Hamming distance most, until none lowers it: nearest pairs weigh most.
+
+    Parameters
+    ----------
+    n_classes, n_bits : int
+    random_state : int, RandomState instance or None, default=None
+        Seed of the codes that the search starts from; the best of 20 is returned.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_classes, n_bits)
+
+    References
+    ----------
+    T. G. Dietterich and G. Bakiri, "Solving multiclass learning problems via error-correcting
+    output codes", JAIR 2, 1995, doi:10.1613/jair.105.
+
+    Examples
+    --------
+    >>> class_codes(2, 4, random_state=0).sum(axis=0).tolist()
+    [1, 1, 1, 1]
+    """
+    rng, found = check_random_state(random_state), []
+    for _ in range(20):
+        signs, gains = _as_signs(rng.random_sample((n_classes, n_bits)) < 0.5), -np.ones((1, 1))
+        while gains.min() < 0:
+            apart = (n_bits - signs @ signs.T) / 2
+            np.fill_diagonal(apart, np.inf)
+            near = 4.0 ** (apart.min() - apart)
+            # Flipping a bit moves a code by 1 away from those with the same bit, 1 towards others.
+            gains = near.sum(axis=1)[:, None] * 1.125 - 1.875 * signs * (near @ signs)
+            gains = gains.round(9)  # so that a flip does not depend on the order of a sum
+            if gains.min() < 0:
+                signs.flat[gains.argmin()] *= -1
+        found.append((apart.min(), -near.sum().round(9), -len(found), signs > 0))
+    return max(found)[-1]
+
+
+class _ClassCodes(BaseEstimator):
+    """A start that gives each row the code of its class."""
+
+    def __init__(self, n_bits: int, random_state):
+        self.n_bits = n_bits
+        self.random_state = random_state
+
+    def fit(self, X, y) -> _ClassCodes:
+        classes, self.members = _check_labels(y, len(X))
+        self.codes = class_codes(len(classes), self.n_bits, self.random_state)
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        return self.codes[self.members]
+
 
 def graph_step(
-    bits, initial_bits, neighbours_mean: Callable, alpha: float, regularise: str = "paper"
+    bits, initial_bits, neighbours_mean: Callable, alpha: float, regularise: str = "initial"
 ) -> np.ndarray:
     """Step A of GRH: pull each bit towards the mean of its neighbours' bits.
 
@@ -200,14 +459,16 @@ def graph_step(
         Maps signs (n_samples, n_bits) to the neighbours' mean signs of the same shape.
     alpha : float
         Weight of the neighbours, between 0 and 1.
-    regularise : {"paper", "published"}
-        "paper": sgn(α·mean + (1 − α)·initial). "published": the form of the original tutorial's
-        code, sgn(α·sgn(mean) + (1 − α)·current), which changes no bit for α < ½.
+    regularise : {"current", "initial", "sign-first"}
+        What the mean is blended with. "current": the bits of the round before, as in equation 1 of
+        the paper. "initial": the bits of the start, as in the author's thesis and MATLAB code.
+        "sign-first": sgn(α·sgn(mean) + (1 − α)·current), as in the author's tutorial, which
+        changes no bit for α < ½. In the first round the first two are the same.
 
     Returns
     -------
     ndarray of bool, shape (n_samples, n_bits)
-        The regularised bits; the sign of zero counts as +1.
+        The regularised bits. The sign of zero is +1, as in the MATLAB code; the paper says −1.
 
     Raises
     ------
@@ -232,11 +493,12 @@ def graph_step(
         raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
     current, initial = _as_signs(bits), _as_signs(initial_bits)
     mean = neighbours_mean(current)
-    if regularise == "paper":
-        return alpha * mean + (1 - alpha) * initial >= 0
-    if regularise == "published":
-        return alpha * _as_signs(mean >= 0) + (1 - alpha) * current >= 0
-    raise ValueError(f'regularise must be "paper" or "published", got {regularise!r}.')
+    if regularise == "sign-first":
+        mean = _as_signs(mean >= 0)
+    elif regularise not in ("current", "initial"):
+        names = '"current", "initial" or "sign-first"'
+        raise ValueError(f"regularise must be {names}, got {regularise!r}.")
+    return alpha * mean + (1 - alpha) * (initial if regularise == "initial" else current) >= 0
 
 
 def _as_signs(bits) -> np.ndarray:
@@ -268,14 +530,16 @@ class GRH(_Hasher):
         which fills buckets but ranks worse.
     learner : {"svm", "ridge", "kernel"} or a scikit-learn estimator, default="svm"
         What step B trains. "svm": the paper's linear SVM (C=1, with intercept), all bits from
-        one Gram matrix, for rows of length near one. "ridge": linear ridge regression, which
+        one Gram matrix, for rows of length near one; see `SVMs`, which can weigh the two classes
+        of a bit and takes a Gaussian kernel. "ridge": linear ridge regression, which
         needs no n×n matrix. "kernel": ridge regression with a Gaussian kernel, for rows of length
         near one; its two numbers were chosen by `benchmarks/choose_defaults.py`, where a
         regulariser from 0.03 to 0.3 makes no difference above 0.001. A classifier or regressor
         that takes several outputs is fitted once for all bits, any other once per bit.
-    init : "lsh" or a hashing estimator, default="lsh"
-        Where the bits start; an estimator is cloned, fitted, and must return `n_bits` bits.
-    regularise : {"paper", "published"}, default="paper"
+    init : {"lsh", "itq-cca", "max-min"} or a hashing estimator, default="lsh"
+        Where the bits start: random hyperplanes; `ITQ` with labels; or one code per class, all far
+        apart (`class_codes`). An estimator is cloned, fitted, and must return `n_bits` bits.
+    regularise : {"current", "initial", "sign-first"}, default="initial"
         Which form of step A, see `graph_step`.
     random_state : int, RandomState instance or None, default=None
         Seed. ``GRH(random_state=s)`` starts from the bits of ``LSH(random_state=s)``.
@@ -323,7 +587,7 @@ class GRH(_Hasher):
         n_iter: int = 1,
         learner="svm",
         init="lsh",
-        regularise: str = "paper",
+        regularise: str = "initial",
         random_state=None,
         n_jobs: int | None = None,
     ):
@@ -398,23 +662,19 @@ class GRH(_Hasher):
             raise ValueError("Pass class labels as y or a similarity matrix as graph, not both.")
         if graph is not None:
             return _graph_mean(n, graph)
-        y = column_or_1d(y, warn=True)
-        if len(y) != n:
-            raise ValueError(f"y must have one label per row of X, {n}, got {len(y)}.")
-        assert_all_finite(y, input_name="y")
-        try:
-            self.classes_, members = np.unique(y, return_inverse=True)
-        except TypeError as error:  # there is no order between them
-            raise ValueError("Labels must be all numbers or all strings, without None.") from error
-        if len(self.classes_) < 2:
-            raise ValueError(f"y must hold two classes or more, got one class: {self.classes_[0]}.")
+        self.classes_, members = _check_labels(y, n)
         # A sparse one-hot matrix: summing the ±1 of each class is exact, so ties are exact too.
         membership = csr_array((np.ones(n), members, np.arange(n + 1)))
         sizes = np.bincount(members)[:, None]
         return lambda signs: ((membership.T @ signs) / sizes)[members]
 
     def _initial_bits(self, X: np.ndarray, y, rng: np.random.RandomState) -> np.ndarray:
-        start = _choose("init", self.init, {"lsh": LSH(self.n_bits, rng)}, "transform")
+        named = {
+            "lsh": LSH(self.n_bits, rng),
+            "itq-cca": ITQ(self.n_bits, supervised=True, random_state=rng),
+            "max-min": _ClassCodes(self.n_bits, rng),
+        }
+        start = _choose("init", self.init, named, "transform")
         if start is self.init:
             start = _seeded(start, rng)
         bits = np.asarray(start.fit(X, y).transform(X))
@@ -426,7 +686,8 @@ class GRH(_Hasher):
     def _learn(self, X: np.ndarray, targets: np.ndarray, rng: np.random.RandomState) -> list:
         """Step B: return models that predict the targets, each with the bits that it decides."""
         kernel = KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)
-        named = {"svm": _LinearSVMs(self.n_jobs), "ridge": Ridge(alpha=1.0), "kernel": kernel}
+        svms = SVMs(class_weight=None, n_jobs=self.n_jobs)
+        named = {"svm": svms, "ridge": Ridge(alpha=1.0), "kernel": kernel}
         learner = _choose("learner", self.learner, named, "predict")
         constant = (targets == targets[0]).all(axis=0)
         fresh, varying = np.flatnonzero(constant), np.flatnonzero(~constant)
@@ -448,8 +709,10 @@ class GRH(_Hasher):
         return drawn + list(zip(groups, fitted, strict=True))
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
-        if all(isinstance(model, _Hasher) for _, model in self.learners_):
-            return super()._scores(X)  # only hyperplanes: one product for all bits
+        hashers = [model for _, model in self.learners_ if isinstance(model, _Hasher)]
+        linear = all(getattr(model, "gamma", None) is None for model in hashers)
+        if linear and len(hashers) == len(self.learners_):  # one product for all bits
+            return super()._scores(X)
         scores = np.empty((len(X), self._n_features_out))
         for bits, model in self.learners_:
             scores[:, bits] = _predict(model, X)
@@ -472,6 +735,23 @@ class GRH(_Hasher):
     def intercept_(self) -> np.ndarray:
         """The hyperplanes' offsets, likewise."""
         return self._stacked("intercept_", self._n_features_out)
+
+
+def _check_labels(y, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes and, for each row, the number of its class."""
+    if y is None:
+        raise ValueError("This hasher learns from labels; pass y, one class label per row of X.")
+    y = column_or_1d(y, warn=True)
+    if len(y) != n:
+        raise ValueError(f"y must have one label per row of X, {n}, got {len(y)}.")
+    assert_all_finite(y, input_name="y")
+    try:
+        classes, members = np.unique(y, return_inverse=True)
+    except TypeError as error:  # there is no order between them
+        raise ValueError("Labels must be all numbers or all strings, without None.") from error
+    if len(classes) < 2:
+        raise ValueError(f"y must hold two classes or more, got one class: {classes[0]}.")
+    return classes, members
 
 
 def _graph_mean(n: int, graph) -> Callable:

@@ -16,6 +16,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 from sklearn.neural_network import MLPClassifier
@@ -24,11 +25,11 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from grh_helpers import GRH, LSH
-from grh_helpers.hashing import graph_step
+from grh_helpers import GRH, ITQ, LSH, load_dataset, mean_average_precision
+from grh_helpers.hashing import SVMs, class_codes, graph_step
 
 
-@parametrize_with_checks([LSH(), GRH(), GRH(learner="kernel"), GRH(learner=LinearSVC())])
+@parametrize_with_checks([LSH(), ITQ(1), GRH(), GRH(learner="kernel"), GRH(learner=LinearSVC())])
 def test_scikit_learn_compatible(estimator, check):
     try:
         check(estimator)
@@ -100,7 +101,7 @@ def test_encoding_takes_memory_maps_read_only_and_strided_arrays(tmp_path):
 
 SEEDED = """
 import numpy as np, hashlib
-from grh_helpers import GRH, LSH
+from grh_helpers import GRH, ITQ, LSH, load_dataset, mean_average_precision
 X = np.random.RandomState(0).standard_normal((200, 30)); X -= X.mean(axis=0)
 y = np.arange(200) % 4
 bits = [LSH(16, random_state=7).fit_transform(X), GRH(16, random_state=7).fit(X, y).transform(X)]
@@ -136,7 +137,7 @@ def naive_step_a(bits, initial, graph, alpha, regularise):
         for b in range(bits.shape[1]):
             total = sum(graph[i, j] * (1 if bits[j, b] else -1) for j in range(len(bits)))
             mean = total / sum(graph[i])
-            if regularise == "paper":
+            if regularise == "initial":
                 value = alpha * mean + (1 - alpha) * (1 if initial[i, b] else -1)
             else:
                 sign = 1 if mean >= 0 else -1
@@ -161,7 +162,7 @@ def captured_targets(monkeypatch, **fit):
     return seen, grh
 
 
-@pytest.mark.parametrize("regularise", ["paper", "published"])
+@pytest.mark.parametrize("regularise", ["initial", "sign-first"])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.55, 0.8, 1.0])
 def test_step_a_equals_the_loop_for_labels_and_for_the_same_graph(
     blobs, monkeypatch, alpha, regularise
@@ -184,7 +185,7 @@ def test_step_a_averages_over_weighted_directed_neighbours(blobs, monkeypatch):
     initial = LSH(4, random_state=0).fit_transform(X)
     targets, _ = captured_targets(monkeypatch, X=X, graph=S, n_bits=4, alpha=0.9, n_iter=1,
                                   random_state=0)  # fmt: skip
-    assert (targets[0] == naive_step_a(initial, initial, S, 0.9, "paper")).all()
+    assert (targets[0] == naive_step_a(initial, initial, S, 0.9, "initial")).all()
 
 
 def test_the_second_round_blends_new_bits_with_the_initial_ones(blobs, monkeypatch):
@@ -195,14 +196,14 @@ def test_the_second_round_blends_new_bits_with_the_initial_ones(blobs, monkeypat
     initial = LSH(8, random_state=4).fit_transform(X)
     first = np.column_stack([SVC(kernel="linear").fit(X, t).predict(X) for t in targets[0].T])
     S = (y[:, None] == y).astype(float)
-    assert (targets[1] == naive_step_a(first, initial, S, 0.85, "paper")).all()
+    assert (targets[1] == naive_step_a(first, initial, S, 0.85, "initial")).all()
     assert (targets[0] != targets[1]).any()
 
 
 @given(
     seed=st.integers(0, 1000),
     alpha=st.floats(0, 0.5, exclude_max=True),
-    regularise=st.sampled_from(["paper", "published"]),
+    regularise=st.sampled_from(["initial", "sign-first"]),
 )
 @settings(max_examples=40, deadline=None)
 def test_alpha_below_one_half_changes_no_bit(seed, alpha, regularise):
@@ -230,7 +231,7 @@ def test_a_tie_counts_as_plus_one():
     bits = np.array([[False], [True]])
     out = graph_step(bits, bits, lambda signs: np.zeros_like(signs), 1.0)
     assert out.all()
-    half = graph_step(bits, bits, lambda signs: -signs, 0.5, "published")
+    half = graph_step(bits, bits, lambda signs: -signs, 0.5, "sign-first")
     assert half.all()
 
 
@@ -252,9 +253,9 @@ def test_step_a_takes_integers_for_bits_but_no_signs():
 @pytest.mark.parametrize(
     ("alpha", "regularise", "message"),
     [
-        (7, "paper", "alpha must be a number between 0 and 1, got 7."),
-        (float("nan"), "paper", "alpha must be a number between 0 and 1, got nan."),
-        (0.5, "eq1", 'regularise must be "paper" or "published", got \'eq1\'.'),
+        (7, "initial", "alpha must be a number between 0 and 1, got 7."),
+        (float("nan"), "initial", "alpha must be a number between 0 and 1, got nan."),
+        (0.5, "eq1", 'regularise must be "current", "initial" or "sign-first", got \'eq1\'.'),
     ],
 )
 def test_step_a_refuses_other_parameters(alpha, regularise, message):
@@ -266,7 +267,7 @@ def test_step_a_refuses_other_parameters(alpha, regularise, message):
 def test_published_alpha_leaves_the_labels_without_effect(blobs):
     X, y = blobs
     shuffled = np.random.RandomState(0).permutation(y)
-    common = dict(n_bits=8, alpha=0.25, regularise="published", random_state=0)
+    common = dict(n_bits=8, alpha=0.25, regularise="sign-first", random_state=0)
     a, b = GRH(**common).fit(X, y), GRH(**common).fit(X, shuffled)
     assert (a.coef_ == b.coef_).all()
     assert (a.flips_ == 0).all()
@@ -469,7 +470,7 @@ def test_labels_help_and_shuffled_labels_do_not(digits_split):
             values.append(hit.sum() / near.sum())
         return np.mean(values)
 
-    none = purity(s.train_labels, alpha=0, regularise="published")
+    none = purity(s.train_labels, alpha=0, regularise="sign-first")
     labels = purity(s.train_labels)
     shuffled = purity(rng.permutation(s.train_labels))
     assert labels > none + 0.1
@@ -528,10 +529,19 @@ class Hungry(RegressorMixin, BaseEstimator):
         (lambda: GRH(alpha=-0.1), "alpha must be a number between 0 and 1, got -0.1."),
         (lambda: GRH(alpha=float("nan")), "alpha must be a number between 0 and 1, got nan."),
         (lambda: GRH(n_iter=0), "n_iter must be a whole number of at least 1, got 0."),
-        (lambda: GRH(regularise="x"), 'regularise must be "paper" or "published", got \'x\'.'),
+        (
+            lambda: GRH(regularise="x"),
+            'regularise must be "current", "initial" or "sign-first", got \'x\'.',
+        ),
         (lambda: GRH(init="pca"), "init must be \"lsh\" or a scikit-learn estimator, got 'pca'."),
-        (lambda: GRH(init=Ridge()), 'init must be "lsh" or a scikit-learn estimator, got Ridge().'),
-        (lambda: GRH(init=LSH), 'init must be "lsh" or a scikit-learn estimator, got <class'),
+        (
+            lambda: GRH(init=Ridge()),
+            'init must be "lsh", "itq-cca", "max-min" or a scikit-learn estimator, got Ridge().',
+        ),
+        (
+            lambda: GRH(init=LSH),
+            'init must be "lsh", "itq-cca", "max-min" or a scikit-learn estimator, got <class',
+        ),
         (lambda: GRH(learner="svc"), 'must be "svm", "ridge", "kernel" or a scikit-learn estim'),
         (lambda: GRH(learner=None), "or a scikit-learn estimator, got None."),
         (lambda: GRH(learner=Ridge), "or a scikit-learn estimator, got <class"),
@@ -621,3 +631,114 @@ def test_sparse_vectors_get_advice(blobs):
             hasher.fit(csr_array(X), y)
         with pytest.raises(ValueError, match="X must be dense, .* use TruncatedSVD first"):
             hasher.fit(X, y).transform(csr_array(X))
+
+
+# ITQ, SVMs with weights and a Gaussian kernel, codes of classes ------------------------------------
+
+
+def test_itq_without_rounds_is_the_sign_of_the_principal_components(blobs):
+    X, _ = blobs
+    _, _, directions = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    expected = (X - X.mean(axis=0)) @ directions[:5].T >= 0
+    bits = ITQ(5, n_iter=0).fit_transform(X)
+    same = (bits == expected).mean(axis=0)
+    assert np.maximum(same, 1 - same).min() == 1  # a direction has no sign
+
+
+def test_each_round_of_itq_loses_less(blobs):
+    X, _ = blobs
+
+    def loss(rounds):
+        itq = ITQ(5, n_iter=rounds, random_state=0).fit(X)
+        scores = itq.decision_function(X)
+        return ((np.where(scores >= 0, 1, -1) - scores) ** 2).sum()
+
+    losses = [loss(rounds) for rounds in (1, 2, 5, 20)]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
+
+
+def test_the_directions_of_itq_are_orthonormal(blobs):
+    coef = ITQ(4, random_state=1).fit(blobs[0]).coef_
+    assert np.allclose(coef @ coef.T, np.eye(4))
+
+
+def test_labels_make_itq_rank_better():
+    s = load_dataset("digits").split(300, 300)
+    scores = {
+        supervised: ITQ(16, supervised=supervised, random_state=0)
+        .fit(s.train, s.train_labels)
+        .score(s.database, s.database_labels)
+        for supervised in (False, True)
+    }
+    assert scores[True] > scores[False] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda X, y: ITQ(X.shape[1] + 1).fit(X), "n_bits must be a whole number from 1 to"),
+        (lambda X, y: ITQ(2, n_iter=-1).fit(X), "n_iter must be a whole number of at least 0"),
+        (lambda X, y: ITQ(2, supervised=True).fit(X), "This hasher learns from labels; pass y"),
+        (lambda X, y: GRH(2, init="max-min").fit(X, graph=np.eye(len(X))), "learns from labels"),
+        (lambda X, y: GRH(2, init="itq-cca").fit(X, graph=np.eye(len(X))), "learns from labels"),
+    ],
+)
+def test_what_itq_and_the_starts_refuse(blobs, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(*blobs)
+
+
+@pytest.mark.parametrize("gamma", [None, 0.7])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_svms_are_those_of_scikit_learn_one_per_column(blobs, gamma, class_weight):
+    X, y = blobs
+    targets = np.where(np.column_stack([y == 0, y <= 1]), 1, -1)
+    ours = SVMs(C=2, gamma=gamma, class_weight=class_weight).fit(X, targets).predict(X)
+    kernel = {"kernel": "linear"} if gamma is None else {"kernel": "rbf", "gamma": gamma}
+    for column, target in zip(ours.T, targets.T, strict=True):
+        svm = SVC(C=2, class_weight=class_weight, **kernel).fit(X, target)
+        assert np.allclose(column, svm.decision_function(X), atol=1e-2)
+
+
+def test_grh_hashes_with_gaussian_svms_and_fresh_hyperplanes(blobs):
+    X, y = blobs
+    grh = GRH(6, learner=SVMs(gamma=1.0), random_state=0).fit(X, y)
+    assert (grh.transform(X) == (grh.decision_function(X) >= 0)).all()
+    assert grh.transform(X).shape == (len(X), 6)
+
+
+def separation(codes):
+    apart = (codes[:, None] != codes).sum(axis=2)
+    return apart[np.triu_indices(len(codes), 1)].min()
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits", "least"), [(2, 5, 5), (4, 3, 2), (10, 16, 7)])
+def test_class_codes_are_far_apart(n_classes, n_bits, least):
+    codes = class_codes(n_classes, n_bits, random_state=0)
+    assert codes.shape == (n_classes, n_bits) and codes.dtype == bool
+    assert separation(codes) >= least
+    assert (codes == class_codes(n_classes, n_bits, random_state=0)).all()
+
+
+def test_max_min_starts_from_one_code_per_class(blobs):
+    X, y = blobs
+    grh = GRH(8, init="max-min", random_state=3).fit(X, y)
+    codes = class_codes(len(np.unique(y)), 8, np.random.RandomState(3))
+    assert (grh.train_bits_ == codes[np.unique(y, return_inverse=True)[1]]).all()
+
+
+@pytest.mark.parametrize("init", ["lsh", "itq-cca", "max-min"])
+def test_score_is_the_map_that_a_grid_search_ranks_by(init):
+    s = load_dataset("digits").split(300, 300)
+    grid = GridSearchCV(GRH(8, init=init, random_state=0), {"alpha": [0.6, 1.0]}, cv=2)
+    grid.fit(s.train, s.train_labels)
+    best = grid.best_estimator_
+    codes = best.transform(s.queries)
+    labels = s.query_labels
+    assert best.score(s.queries, labels) == mean_average_precision(codes, codes, labels, labels)
+
+
+def test_codes_go_to_faiss_and_back_as_packed_bytes(blobs):
+    codes = LSH(13, random_state=0).fit_transform(blobs[0])
+    theirs = np.packbits(codes, axis=1)  # what faiss.IndexBinaryFlat(16).add takes
+    assert (np.unpackbits(theirs, axis=1)[:, :13].astype(bool) == codes).all()
