@@ -533,7 +533,7 @@ class Hungry(RegressorMixin, BaseEstimator):
             lambda: GRH(regularise="x"),
             'regularise must be "current", "initial" or "sign-first", got \'x\'.',
         ),
-        (lambda: GRH(init="pca"), "init must be \"lsh\" or a scikit-learn estimator, got 'pca'."),
+        (lambda: GRH(init="pca"), "or a scikit-learn estimator, got 'pca'."),
         (
             lambda: GRH(init=Ridge()),
             'init must be "lsh", "itq-cca", "max-min" or a scikit-learn estimator, got Ridge().',
@@ -633,7 +633,7 @@ def test_sparse_vectors_get_advice(blobs):
             hasher.fit(X, y).transform(csr_array(X))
 
 
-# ITQ, SVMs with weights and a Gaussian kernel, codes of classes ------------------------------------
+# ITQ, SVMs with weights and a Gaussian kernel, codes of classes -----------------------------------
 
 
 def test_itq_without_rounds_is_the_sign_of_the_principal_components(blobs):
