@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from grh_helpers._files import atomic
 from grh_helpers.datasets import available
@@ -157,17 +158,18 @@ def _slug(label) -> str:
 
 
 def _record(figures: dict[str, tuple[float, Callable]], dataset: str) -> None:
-    path, known = results_file(dataset), recorded(dataset)
+    path = results_file(dataset)
     if not (_IN_CHECKOUT or os.environ.get("GRH_RESULTS")):
-        todo = "in an installed package set GRH_RESULTS to a folder of your own"
-        raise ValueError(f"Figures can be recorded in a checkout only; {todo}.")
-    # A figure that still agrees keeps its digits, so recording twice leaves a clean diff.
-    new = {
-        key: float(f"{value:.12g}")
-        for key, (value, allowed) in figures.items()
-        if key not in known or not abs(value - known[key]) <= allowed(known[key])
-    }
-    if new:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path, "w") as file:
-            file.write(json.dumps(dict(sorted({**known, **new}.items())), indent=0) + "\n")
+        raise ValueError("Figures are recorded in a checkout only; set GRH_RESULTS to a folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(".grh_helpers.lock")):  # others may record as well
+        known = recorded(dataset)
+        # A figure that still agrees keeps its digits, so recording twice leaves a clean diff.
+        new = {
+            key: float(f"{value:.12g}")
+            for key, (value, allowed) in figures.items()
+            if key not in known or not abs(value - known[key]) <= allowed(known[key])
+        }
+        if new:
+            with atomic(path, "w") as file:
+                file.write(json.dumps(dict(sorted({**known, **new}.items())), indent=0) + "\n")

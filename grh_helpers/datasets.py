@@ -613,6 +613,8 @@ def _fetch(url: str, output: str, _: Any, part: Path, progress: bool) -> None:
     headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
     with requests.get(url, headers=headers, stream=True, timeout=(10, _PATIENCE)) as answer:
         if answer.status_code == 416 and start:  # the part is as long as what is served, or longer
+            if answer.headers.get("Content-Range") == f"bytes */{start}":
+                return os.replace(part, output)
             part.unlink()
             return _fetch(url, output, None, part, progress)
         answer.raise_for_status()

@@ -13,6 +13,7 @@ doi:10.1023/A:1011139631724.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +41,10 @@ GIST_PARAMETERS = {
 # Pixels per block, four images of 32 x 32 with their margins. Their 128 complex responses take
 # 5 MB, about what stays in a processor's cache; larger blocks are slower.
 _BLOCK_PIXELS = 4 * 48 * 48
+
+# Pixels of the filters that are used at once: all 32 for pictures of 512 x 512 with their margins.
+# For larger ones they are made and used group by group, or the responses would take gigabytes.
+_BANK_PIXELS = 32 * 528 * 528
 
 
 def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
@@ -89,29 +94,32 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
     [0, 0]
     """
     images = _checked(images)
-    if n_jobs == -1:
-        n_jobs = os.cpu_count() or 1
+    n_jobs = os.cpu_count() or 1 if n_jobs == -1 else n_jobs
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be at least 1, or -1 for one per core, got {n_jobs!r}.")
     grid, padding = GIST_PARAMETERS["grid"], GIST_PARAMETERS["padding"]
     n, rows, columns = images.shape[:3]
-    filters = gabor_bank((rows + 2 * padding, columns + 2 * padding))
-    features = np.empty((n, len(filters) * grid * grid))
-    step = max(1, _BLOCK_PIXELS // filters[0].size)
+    size = (rows + 2 * padding, columns + 2 * padding)
+    filters = range(GIST_PARAMETERS["scales"] * GIST_PARAMETERS["orientations"])
+    step, at_once = (max(1, most // np.prod(size)) for most in (_BLOCK_PIXELS, _BANK_PIXELS))
+    bank = lru_cache(1)(partial(gabor_bank, size))  # made once if all are used at once
+    features = np.empty((n, len(filters), grid * grid))
     starts = range(0, n, step)
 
     def describe(start: int) -> int:
         block = images[start : start + step]
-        spectrum = fft.fft2(_normalised(block))[:, None] * filters
-        # The inverse transform in two steps: the second can leave out the margin's rows.
-        response = fft.ifft(spectrum, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
-        response = fft.ifft(response, axis=-1, overwrite_x=True)[..., padding : padding + columns]
-        # Twice as fast as np.abs, which guards against overflow that cannot happen here.
-        magnitude = np.sqrt(response.real**2 + response.imag**2)
-        # One axis after the other: three times as fast as a mean over both.
-        strips = magnitude.reshape(-1, len(filters), grid, rows // grid, columns).mean(axis=3)
-        cells = strips.reshape(len(block), -1, columns // grid).mean(axis=2)
-        features[start : start + step] = cells
+        transform = fft.fft2(_normalised(block))[:, None]
+        for first in filters[::at_once]:
+            spectrum = transform * bank(filters[first : first + at_once])
+            # The inverse transform in two steps: the second can leave out the margin's rows.
+            strip = fft.ifft(spectrum, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
+            response = fft.ifft(strip, axis=-1, overwrite_x=True)[..., padding : padding + columns]
+            # Twice as fast as np.abs, which guards against overflow that cannot happen here.
+            magnitude = np.sqrt(response.real**2 + response.imag**2)
+            # One axis after the other: three times as fast as a mean over both.
+            strips = magnitude.reshape(-1, grid, rows // grid, columns).mean(axis=2)
+            cells = strips.reshape(len(block), -1, grid * grid, columns // grid).mean(axis=3)
+            features[start : start + step, first : first + at_once] = cells
         return len(block)
 
     pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
@@ -130,20 +138,22 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
         if pool:
             # After Ctrl-C only the blocks in work are finished, not the thousands that wait.
             pool.shutdown(cancel_futures=True)
-    return features
+    return features.reshape(n, len(filters) * grid * grid)
 
 
-def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
+def gabor_bank(size: int | tuple[int, int], filters: range = range(32)) -> np.ndarray:
     """Transfer functions of the 32 Gabor filters, sampled at the frequencies of an FFT.
 
     Parameters
     ----------
     size : int or pair of int
         Side or (rows, columns) of the pictures to filter, padding included.
+    filters : range
+        Which filters, by default all.
 
     Returns
     -------
-    array of shape (32, rows, columns), float64
+    array of shape (len(filters), rows, columns), float64
         Values from 0 to 1, scale by scale from fine to coarse, 8 orientations each. Frequency zero
         is at [0, 0]: ``np.fft.fftshift(bank, axes=(1, 2))`` moves it to the middle for drawing.
         Filters are one-sided, so responses are complex.
@@ -163,12 +173,11 @@ def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
     p = GIST_PARAMETERS
     fy, fx = np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns), indexing="ij")
     frequency, angle = np.hypot(fx, fy), np.arctan2(fy, fx)
-    centre = p["finest_frequency"] / p["scale_ratio"] ** np.arange(p["scales"])
-    radial = p["radial_sharpness"] * (frequency / centre[:, None, None] - 1) ** 2
-    turned = angle + np.pi / p["orientations"] * np.arange(p["orientations"])[:, None, None]
-    turned = (turned + np.pi) % (2 * np.pi) - np.pi
-    angular = p["angular_sharpness"] * turned**2
-    return np.exp(-radial[:, None] - angular[None]).reshape(-1, rows, columns)
+    scale, orientation = np.divmod(np.reshape(filters, (-1, 1, 1)), p["orientations"])
+    centre = p["finest_frequency"] / p["scale_ratio"] ** scale
+    radial = p["radial_sharpness"] * (frequency / centre - 1) ** 2
+    turned = (angle + np.pi / p["orientations"] * orientation + np.pi) % (2 * np.pi) - np.pi
+    return np.exp(-radial - p["angular_sharpness"] * turned**2)
 
 
 def contrast_normalise(images: ArrayLike) -> np.ndarray:

@@ -102,7 +102,36 @@ def test_recording_keeps_what_still_agrees_and_sorts(results, monkeypatch):
     figures = recorded("digits")
     assert list(figures) == sorted(figures) and figures["a"] == 2.0
     assert figures["p"] == 0.7
-    assert [p.name for p in results.iterdir()] == ["digits.json"], "no temporary file is left"
+    left = {p.name for p in results.iterdir()} - {".grh_helpers.lock"}
+    assert left == {"digits.json"}, "no temporary file is left"
+
+
+def test_simultaneous_recorders_lose_no_figure(results):
+    code = """if True:
+        import sys
+        from grh_helpers import checkpoint
+        print("ready", flush=True)
+        input()
+        for i in range(30):
+            checkpoint(f"process {sys.argv[1]}", {i: i}, dataset="digits", record=True)
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes["env"] = os.environ | {"PYTHONPATH": str(ROOT)}
+    commands = [[sys.executable, "-c", code, str(i)] for i in range(4)]
+    processes = [subprocess.Popen(command, **pipes) for command in commands]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=100)
+        assert process.returncode == 0
+    assert len(recorded("digits")) == 5 + 4 * 30
+
+
+def test_git_ignores_the_lock():
+    assert ".grh_helpers.lock" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_an_installed_package_carries_its_figures_and_refuses_to_record(tmp_path):

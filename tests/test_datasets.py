@@ -196,7 +196,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         self.server.ranges.append(start)
         if mode in ("404", "416") or start > 0 and start >= len(content):
-            return self.send_error(404 if mode == "404" else 416)
+            self.send_response(404 if mode == "404" else 416)
+            if mode != "416":
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         start = 0 if mode == "no ranges" else start
         self.send_response(200 if mode == "no ranges" else 206)
         if mode == "encoded":  # some servers say this of every .gz, and nobody must undo it
@@ -789,12 +793,24 @@ def test_a_broken_connection_is_resumed(home, server, fake, tar_bytes, mode):
     check_cifar10(load_dataset("cifar10", home), fake)
 
 
-@pytest.mark.parametrize("extra", [b"", b"more than the server has"])
-def test_a_part_that_is_complete_or_too_long(home, server, tar_bytes, extra):
+@pytest.mark.parametrize(("extra", "again"), [(b"", []), (b"more than the server has", [0])])
+def test_a_part_that_is_complete_or_too_long(home, server, tar_bytes, extra, again):
+    """The process may have been killed between the last byte and the checksum."""
     home.mkdir()
     (home / PART).write_bytes(tar_bytes + extra)
     prepare("cifar10", home, url=server.url)
     assert (home / ARCHIVE).read_bytes() == tar_bytes
+    assert server.ranges == [len(tar_bytes + extra), *again]
+
+
+def test_a_part_that_is_complete_but_wrong_is_refused_and_removed(home, server, tar_bytes):
+    home.mkdir()
+    (home / PART).write_bytes(bytes(len(tar_bytes)))
+    with pytest.raises(DataError, match=f"{datasets.CIFAR_MD5} but got .*name a mirror"):
+        prepare("cifar10", home, url=server.url)
+    assert left(home) == set()
+    prepare("cifar10", home, url=server.url)
+    assert server.ranges == [len(tar_bytes), 0]
 
 
 @pytest.mark.parametrize("altered", [b"short", None])

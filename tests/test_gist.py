@@ -4,6 +4,7 @@ import cmath
 import math
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -111,6 +112,32 @@ def test_the_same_bits_in_any_company(n, rows, columns, n_jobs, data):
     np.testing.assert_array_equal(np.reshape(alone, features.shape), features)
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 8, 31])
+def test_the_same_bits_in_any_groups_of_filters(at_once, monkeypatch):
+    images = pictures(5, 20, 28)
+    features = gist(images)
+    monkeypatch.setattr(module, "_BANK_PIXELS", at_once * 36 * 44)
+    np.testing.assert_array_equal(gist(images), features)
+
+
+def test_a_large_picture_takes_little_memory():
+    """With all filters at once it took 1.4 GB."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 1024, 1024), dtype=np.uint8)
+    tracemalloc.start()
+    gist(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 700e6
+
+
+def test_filters_of_the_usual_sizes_are_made_once(monkeypatch):
+    made = []
+    bank = module.gabor_bank
+    monkeypatch.setattr(module, "gabor_bank", lambda *args: made.append(args) or bank(*args))
+    gist(pictures(40), n_jobs=1)
+    assert len(made) == 1
+
+
 def test_input_types_and_layouts_do_not_matter():
     images = pictures(5)
     features = gist(images)
@@ -142,6 +169,7 @@ def test_order_of_the_features():
 def test_filters_are_bells_around_their_frequency():
     bank = np.fft.fftshift(gabor_bank(96), axes=(1, 2))
     assert bank.shape == (32, 96, 96)
+    np.testing.assert_array_equal(gabor_bank(96, range(6, 9)), gabor_bank(96)[6:9])
     assert bank.min() >= 0
     assert bank.max() <= 1
     for index in range(32):
