@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from functools import partial
 
 import faiss
 import numpy as np
@@ -167,6 +168,29 @@ def growth(sizes=(10**4, 10**5, 10**6, 10**7), radius=2, n_queries=120, repeats=
     return frame
 
 
+def nearest(n=1_000_000, ks=(10, 100), repeats=5) -> pd.DataFrame:
+    """Find the k nearest, k in column radius; equal distances, as FAISS breaks ties otherwise."""
+    faiss.omp_set_num_threads(1)
+    rows = []
+    for name, codes, queries in [real_codes(), ("clustered", *clustered_codes(n))]:
+        ours, flat, packed = HammingIndex(codes), _flat(codes), np.packbits(queries, axis=1)
+        case = f"{name}, {len(codes):,} × {codes.shape[1]} bits, k nearest"
+        for k in ks:
+            calls = [partial(ours.kneighbors, queries, k), partial(flat.search, packed, k)]
+            assert np.array_equal(calls[0]()[1], calls[1]()[0]), f"FAISS and we disagree at k = {k}"
+            times = []
+            for _ in range(repeats):
+                for call in calls:
+                    start = time.perf_counter()
+                    call()
+                    times.append((time.perf_counter() - start) / len(queries) * 1e6)
+            ours_us, flat_us = np.reshape(times, (-1, 2)).T
+            ratios = ours_us / flat_us
+            medians = np.median(ours_us), "IndexBinaryFlat", np.median(flat_us), np.median(ratios)
+            rows.append([case, k, *medians, ratios.min(), ratios.max()])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
 def memory(shapes=((58_682, 16), (10**6, 32), (10**6, 64), (10**6, 128))) -> pd.DataFrame:
     """Weigh what an index keeps in memory against the bare codes."""
     rng = np.random.default_rng(0)
@@ -185,7 +209,7 @@ def memory(shapes=((58_682, 16), (10**6, 32), (10**6, 64), (10**6, 128))) -> pd.
 
 def main() -> None:
     """Print all tables."""
-    for run in (single_table, multi_index, growth, memory):
+    for run in (single_table, multi_index, nearest, growth, memory):
         frame = run()
         print(f"\n{run.__name__}\n{frame.to_string(index=False, float_format='%.2f')}", flush=True)
         if "exponents" in frame.attrs:

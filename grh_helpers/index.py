@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import pickle
 import threading
 import time
 import zipfile
@@ -23,6 +24,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from grh_helpers._files import atomic
 from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words, unpack_bits
@@ -91,13 +93,78 @@ class _Tables:
         """Find everything within the radius, as `HammingIndex.radius_search` returns it."""
         query_codes = check_codes(query_codes, self.n_bits)
         check_whole("radius", radius, 0)
-        nothing = np.zeros(1, np.int64), self.ids[:0]
-        blocks = [nothing, *self._blocks(query_codes, min(int(radius), self.n_bits))]
-        counts, ids = map(np.concatenate, zip(*blocks, strict=True))
-        return counts.cumsum(), ids
+        return next(_join(self._blocks(query_codes, radius), self.ids.dtype))
 
-    def _blocks(self, query_codes: np.ndarray, radius: int) -> Iterator[Answer]:
-        """Yield (counts, ids) of one block of queries after the other."""
+    def candidates(self, query_codes, radius, budget, scores) -> Iterator[Answer]:
+        """Yield (counts, ids) of blocks of queries, as `HammingIndex.search` ranks them."""
+        if budget is None:
+            yield from self._blocks(query_codes, radius)
+            return
+        budget = min(budget, len(self.words))
+        step = max(1, 16 * BLOCK // budget)
+        for i in range(0, len(query_codes), step):
+            part = None if scores is None else scores[i : i + step]
+            ids, _ = self.nearest(query_codes[i : i + step], budget, None, part)
+            yield np.full(len(ids), budget), ids.ravel().astype(self.ids.dtype)
+
+    def nearest(self, query_codes, k, radius=None, scores=None) -> Answer:
+        """Find the k nearest, if a radius is given within it (-1 where there are fewer)."""
+        n, m, words = len(self.words), len(self.widths), pack_words(query_codes)
+        k, radius = min(k, n), self.n_bits if radius is None else radius
+        if scores is not None:
+            return self._directed(query_codes, k, scores)
+        ids = np.full((len(words), k), -1)
+        distances = np.zeros_like(ids)
+        pending, s = np.arange(len(words)), 0
+        while len(pending):
+            # Flipping s bits in every chunk finds everything within m·s + m - 1. Who has not found
+            # k then flips one bit more, which costs so much more that the first tries hardly count.
+            reach, i, left = min(radius, m * s + m - 1), 0, []
+            for counts, found in self._blocks(query_codes[pending], reach, k):
+                rows = pending[i : i + len(counts)]
+                i += len(counts)
+                done = (counts >= k) | (reach == radius)
+                left.append(rows[~done])
+                if not done.all():
+                    found = found[np.repeat(done, counts)]
+                rows, counts = rows[done], counts[done]
+                # One sort for all: a key holds the query, the distance and the id.
+                wanted = np.repeat(words.take(rows, axis=0), counts, axis=0)
+                keys = np.repeat(np.arange(len(rows)) * (self.n_bits + 1), counts)
+                keys = (keys + hamming(self.words.take(found, axis=0), wanted)) * n + found
+                keys.sort()
+                kept = np.minimum(counts, k)
+                keys = keys.take(_ranges(np.cumsum(counts) - counts, kept))
+                places = np.repeat(rows * k, kept) + _ranges(np.zeros_like(kept), kept)
+                ids.put(places, keys % n)
+                distances.put(places, keys // n % (self.n_bits + 1))
+            pending, s = np.concatenate(left), s + 1
+        ids[distances > radius] = -1
+        return ids, distances
+
+    def _directed(self, query_codes: np.ndarray, k: int, scores: np.ndarray) -> Answer:
+        """Find the k first in query-directed order, as `HammingIndex.kneighbors` returns them."""
+        codes = np.packbits(unpack_bits(self.words, self.n_bits), axis=1).T.copy()
+        queries, weights = np.packbits(query_codes, axis=1), np.zeros((len(scores), 8 * len(codes)))
+        weights[:, : self.n_bits] = np.abs(scores)
+        octets = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+        ids, costs = np.empty((len(scores), k), np.int64), np.empty((len(scores), k))
+        for i, query in enumerate(queries):
+            # What differing in an octet costs, by its value: equal codes then cost exactly the
+            # same, which they do not in every matrix product.
+            prices = weights[i].reshape(-1, 8) @ octets.T
+            cost = sum(p.take(c ^ q) for p, c, q in zip(prices, codes, query, strict=True))
+            near = _at_least(-cost, k)
+            ids[i] = near[np.argsort(cost[near], kind="stable")[:k]]
+            costs[i] = cost[ids[i]]
+        return ids, costs
+
+    def _blocks(self, query_codes, radius: int, k: int | None = None) -> Iterator[Answer]:
+        """Yield (counts, ids) of one block of queries after the other.
+
+        With k, queries that are scanned get their k nearest, and all as near as those, instead.
+        """
+        radius = min(int(radius), self.n_bits)
         queries, m = pack_words(query_codes), len(self.widths)
         # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
         # first a + 1 chunks, or by at most s - 1 bits in one of the others.
@@ -105,7 +172,7 @@ class _Tables:
         radii = [s] * (a + 1) + [s - 1] * (m - a - 1)
         sizes = list(map(_ball_size, self.widths, radii))
         if sum(sizes) * PROBE_COST > len(self.words):
-            yield from self._scan(queries, radius)
+            yield from self._scan(queries, radius, k)
             return
         # A probe is the chunk to look at and the bits to flip there; the chunk's number, written in
         # front of the bits, leads to its table.
@@ -115,9 +182,9 @@ class _Tables:
         step = max(1, BLOCK // len(flips))
         for i in range(0, len(queries), step):
             buckets = values[i : i + step].take(chunks, axis=1) ^ flips
-            yield from self._probe(queries[i : i + step], buckets, radius, radii)
+            yield from self._probe(queries[i : i + step], buckets, radius, radii, k)
 
-    def _probe(self, queries, buckets, radius, radii) -> Iterator[Answer]:
+    def _probe(self, queries, buckets, radius, radii, k) -> Iterator[Answer]:
         """Yield (counts, ids) of runs of queries, from the buckets of each query."""
         starts = self.offsets.take(buckets)
         counts = self.offsets.take(buckets + 1) - starts
@@ -129,7 +196,7 @@ class _Tables:
         for i, j in pairwise([0, *full, len(queries)]):
             total = candidates[i:j].sum()
             if counts[i:j].size * PROBE_COST + total * cost > (j - i) * len(self.words):
-                yield from self._scan(queries[i:j], radius)
+                yield from self._scan(queries[i:j], radius, k)
                 continue
             places = _ranges(starts[i:j].ravel(), counts[i:j].ravel())
             if self.copies is None:  # the bucket is the whole code: nothing to verify
@@ -153,14 +220,19 @@ class _Tables:
         counts = np.diff(np.searchsorted(near[first], np.cumsum(candidates)), prepend=0)
         return counts, self.ids.take(places[first])
 
-    def _scan(self, queries: np.ndarray, radius: int) -> Iterator[Answer]:
+    def _scan(self, queries: np.ndarray, radius: int, k: int | None) -> Iterator[Answer]:
         """Yield (counts, ids) of runs of queries, by comparing them with every code."""
         n = len(self.words)
         step = max(1, BLOCK // n)
         for i in range(0, len(queries), step):
             block = queries[i : i + step, None]
-            hits = np.flatnonzero(hamming(self.words, block) <= radius)
+            distances = hamming(self.words, block)
             starts = n * np.arange(len(block) + 1)
+            if k is None:
+                hits = np.flatnonzero(distances <= radius)
+            else:  # the nearest have the largest complements
+                rows = [_at_least(~row, k) for row in distances]
+                hits = np.concatenate([i * n + row for i, row in enumerate(rows)])
             counts = np.diff(np.searchsorted(hits, starts))
             yield counts, (hits - np.repeat(starts[:-1], counts)).astype(self.ids.dtype)
 
@@ -168,8 +240,9 @@ class _Tables:
 class HammingIndex:
     """Find all codes within a Hamming distance, exactly, by multi-index hashing.
 
-    Built by hand in chapter 3. Any number of threads may search and add: a search sees the index
-    as it was before an `add` or as it is after it.
+    Built by hand in chapter 3. Any number of threads may call any method at the same time, `add`
+    included: each search, count or save sees the index as it was before an `add` or as it is after
+    it, and no item is lost. Additions wait for each other.
 
     Parameters
     ----------
@@ -178,6 +251,10 @@ class HammingIndex:
     vectors : array of shape (n, d), optional
         The items' vectors, for re-ranking by cosine in `search`. float32 and float64 arrays,
         memory maps included, are not copied, so leave them unchanged.
+    encoder : fitted sklearn.pipeline.Pipeline, optional
+        Its last step is the hash function of the codes, and the steps before it turn raw vectors
+        into such as `vectors`. It is saved with the index, and `encode` runs raw queries through
+        it.
 
     Attributes
     ----------
@@ -187,8 +264,9 @@ class HammingIndex:
     Raises
     ------
     ValueError
-        If the codes are empty or not 0/1, the vectors are of another length than the codes, or a
-        vector has no direction (zero, or with NaN or infinite values).
+        If the codes are empty or not 0/1, the vectors are of another length than the codes, a
+        vector has no direction (zero, or with NaN or infinite values), or the encoder makes other
+        codes of some of the vectors (up to 100 are tried).
 
     References
     ----------
@@ -205,14 +283,20 @@ class HammingIndex:
     [[0], [1, 2]]
     """
 
-    def __init__(self, codes: np.ndarray, vectors: np.ndarray | None = None):
+    def __init__(
+        self,
+        codes: np.ndarray,
+        vectors: np.ndarray | None = None,
+        encoder: Pipeline | None = None,
+    ):
         codes, norms = check_codes(codes), None
         if not len(codes):
             raise ValueError("The database is empty; give at least one code.")
         if vectors is not None:
             vectors, norms = _check_vectors("vectors", vectors)
             check_rows("codes", codes, "vectors", vectors)
-        self.n_bits = codes.shape[1]
+        self.n_bits, self.encoder = codes.shape[1], encoder
+        self._check_encoder(codes, vectors)
         self._state = _Tables(codes), vectors, norms
 
     def __len__(self) -> int:
@@ -222,6 +306,46 @@ class HammingIndex:
     def __repr__(self) -> str:
         have = "without" if self._state[1] is None else "with"
         return f"HammingIndex({len(self)} codes of {self.n_bits} bits, {have} vectors)"
+
+    def _check_encoder(self, codes: np.ndarray, vectors: np.ndarray | None) -> None:
+        """Raise ValueError unless the encoder turns some of the vectors into their codes."""
+        if self.encoder is None or not len(codes):
+            return
+        if vectors is None or not isinstance(self.encoder, Pipeline):
+            raise ValueError("An encoder must be a fitted Pipeline, and the index needs vectors.")
+        rows = np.linspace(0, len(codes) - 1, min(len(codes), 100)).astype(int)
+        try:
+            same = np.array_equal(self.encoder[-1].transform(vectors[rows]), codes[rows])
+        except Exception as error:  # any estimator may be the last step
+            raise ValueError(f"The encoder cannot hash the vectors: {error}") from error
+        if not same:
+            raise ValueError(
+                "The encoder does not belong to this index: its last step makes other codes of the "
+                "vectors; give the one that made the codes."
+            )
+
+    def encode(self, X: np.ndarray) -> Answer:
+        """Run raw queries through the encoder.
+
+        Parameters
+        ----------
+        X : array of shape (n_queries, d), as the encoder's first step takes it
+
+        Returns
+        -------
+        query_codes : array of shape (n_queries, n_bits), bool
+        queries : array of shape (n_queries, d')
+            Vectors for `search`.
+
+        Raises
+        ------
+        ValueError
+            If the index has no encoder.
+        """
+        if self.encoder is None:
+            raise ValueError("The index has no encoder; build it with one, or hash the queries.")
+        queries = self.encoder[:-1].transform(X) if len(self.encoder) > 1 else X
+        return self.encoder[-1].transform(queries), queries
 
     def add(self, codes: np.ndarray, vectors: np.ndarray | None = None) -> None:
         """Append items; their ids follow on. The tables are built anew, so add many at once.
@@ -247,6 +371,7 @@ class HammingIndex:
             if vectors is not None:
                 vectors, lengths = _check_vectors("vectors", vectors, old.shape[1])
                 check_rows("codes", codes, "vectors", vectors)
+                self._check_encoder(codes, vectors)
                 vectors, norms = np.concatenate([old, vectors]), np.concatenate([norms, lengths])
             codes = np.concatenate([unpack_bits(tables.words, self.n_bits), codes])
             # Everything is ready and takes effect at once, for searches in other threads.
@@ -275,50 +400,139 @@ class HammingIndex:
         """
         return self._state[0].radius_search(query_codes, radius)
 
-    def search(
-        self, query_codes: np.ndarray, radius: int, k: int = 10, queries: np.ndarray | None = None
-    ) -> Answer:
-        """Find the k best items among those within a Hamming distance of each query.
+    def count(self, query_codes: np.ndarray, radius: int) -> np.ndarray:
+        """Count the items within a Hamming distance of each query, without keeping their ids.
 
         Parameters
         ----------
         query_codes : array of shape (n_queries, n_bits), bool or 0/1 integers
         radius : int, at least 0
+
+        Returns
+        -------
+        array of shape (n_queries,), int64
+
+        Raises
+        ------
+        ValueError
+            As `radius_search`.
+        """
+        query_codes = check_codes(query_codes, self.n_bits)
+        check_whole("radius", radius, 0)
+        counts = [counts for counts, _ in self._state[0]._blocks(query_codes, radius)]
+        return np.concatenate([np.zeros(0, np.int64), *counts])
+
+    def kneighbors(
+        self, query_codes: np.ndarray, k: int = 10, *, scores: np.ndarray | None = None
+    ) -> Answer:
+        """Find the k nearest items of each query, by Hamming distance or in query-directed order.
+
+        Parameters
+        ----------
+        query_codes : array of shape (n_queries, n_bits), bool or 0/1 integers
+        k : int, at least 1
+        scores : array of shape (n_queries, n_bits), optional
+            What the bits of the queries are the signs of: a bit is 1 where its score is at least 0.
+            The distance is then the sum of abs(score) over the bits that differ, in float64, so
+            bits that the query is sure of weigh more (Lv et al., "Multi-probe LSH", VLDB 2007).
+
+        Returns
+        -------
+        ids : array of shape (n_queries, min(k, n)), int64
+            Nearest first, ties by the lower id. Ids are in the order of the database: shuffle it
+            if that order means something.
+        distances : array of shape (n_queries, min(k, n)), int64, or float64 with `scores`
+
+        Raises
+        ------
+        ValueError
+            If the codes are of another width than the index, k is not a whole number of at least
+            1, or the scores are not finite or not those of the codes.
+
+        Examples
+        --------
+        >>> index = HammingIndex(np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1]]))
+        >>> index.kneighbors(np.array([[0, 0, 0]]), k=2)
+        (array([[0, 1]]), array([[1, 2]]))
+        >>> index.kneighbors(np.array([[0, 0, 0]]), k=2, scores=np.array([[-9.0, -1.0, -3.0]]))
+        (array([[0, 1]]), array([[3., 4.]]))
+        """
+        query_codes = check_codes(query_codes, self.n_bits)
+        check_whole("k", k, 1)
+        scores = _check_scores(scores, query_codes)
+        return self._state[0].nearest(query_codes, k, None, scores)
+
+    def search(
+        self,
+        query_codes: np.ndarray,
+        radius: int | None = None,
+        k: int = 10,
+        queries: np.ndarray | None = None,
+        *,
+        budget: int | None = None,
+        scores: np.ndarray | None = None,
+    ) -> Answer:
+        """Find the k best of each query's candidates: items within a radius, or the nearest few.
+
+        Parameters
+        ----------
+        query_codes : array of shape (n_queries, n_bits), bool or 0/1 integers
+        radius : int, at least 0
+            Candidates are the items within this Hamming distance.
         k : int, at least 1
             At most 1,000 or the number of items, whichever is more.
         queries : array of shape (n_queries, d), optional
-            The queries' vectors: rank by exact cosine. Without them rank by Hamming distance.
+            The queries' vectors: rank by exact cosine. Without them rank by distance.
+        budget : int, at least 1
+            Instead of a radius: candidates are so many items, the first that `kneighbors` finds.
+        scores : array of shape (n_queries, n_bits), optional
+            With a budget only: as in `kneighbors`.
 
         Returns
         -------
         ids : array of shape (n_queries, k), int64
             Best first, ties by the lower id; -1 where there are fewer than k candidates.
         similarities : array of shape (n_queries, k), float64
-            Cosine, or without `queries` the share of equal bits, 1 - distance / n_bits; nan where
-            there are fewer than k candidates.
+            Cosine; without `queries` the share of equal bits, 1 - distance / n_bits, or with
+            `scores` minus the distance; nan where there are fewer than k candidates.
 
         Raises
         ------
         ValueError
-            As `radius_search`; if k is out of range; if `queries` do not fit the index's vectors.
+            As `radius_search` and `kneighbors`; if k or the budget is out of range; if not exactly
+            one of radius and budget is given; if `queries` do not fit the index's vectors.
         """
         tables, vectors, norms = self._state
         check_whole("k", k, 1, max(1000, len(tables.words)))
         query_codes = check_codes(query_codes, self.n_bits)
-        if queries is not None:
-            if vectors is None:
-                raise ValueError("The index has no vectors; build it with them or omit queries.")
-            reranker = Reranker(queries, vectors, norms)
-            check_rows("query_codes", query_codes, "queries", queries)
-        indptr, ids = tables.radius_search(query_codes, radius)
-        if queries is not None:
-            return reranker(indptr, ids, k)
-        lists = [ids[a:b] for a, b in pairwise(indptr)]
-        ranked = (
-            (row, 1 - hamming(tables.words[row], word) / self.n_bits)
-            for row, word in zip(lists, pack_words(query_codes), strict=True)
-        )
-        return _best(ranked, len(lists), k)
+        if (radius is None) == (budget is None):
+            raise ValueError("Give either a radius or a budget, and not both.")
+        if budget is not None:
+            check_whole("budget", budget, 1)
+        else:
+            check_whole("radius", radius, 0)
+            if scores is not None:
+                raise ValueError("Scores order the candidates of a budget; give one, not a radius.")
+        scores = _check_scores(scores, query_codes)
+        ids = np.full((len(query_codes), k), -1)
+        similarities = np.full(ids.shape, np.nan)
+        if queries is None:
+            found, distances = tables.nearest(query_codes, min(k, budget or k), radius, scores)
+            values = 1 - distances / self.n_bits if scores is None else -distances
+            ids[:, : found.shape[1]] = found
+            similarities[:, : found.shape[1]] = np.where(found < 0, np.nan, values)
+            return ids, similarities
+        if vectors is None:
+            raise ValueError("The index has no vectors; build it with them or omit queries.")
+        queries, _ = _check_vectors("queries", queries, vectors.shape[1])
+        check_rows("query_codes", query_codes, "queries", queries)
+        blocks, i = tables.candidates(query_codes, radius, budget, scores), 0
+        for indptr, found in _join(blocks, tables.ids.dtype, 128 * BLOCK):
+            j = i + len(indptr) - 1
+            reranker = Reranker(queries[i:j], vectors, norms)
+            ids[i:j], similarities[i:j] = reranker(indptr, found, k)
+            i = j
+        return ids, similarities
 
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Group the items by code.
@@ -366,6 +580,8 @@ class HammingIndex:
         content = {"codes": codes, "n_bits": np.array(self.n_bits)}
         if vectors is not None:
             content["vectors"] = vectors
+        if self.encoder is not None:
+            content["encoder"] = np.frombuffer(pickle.dumps(self.encoder), np.uint8)
         try:
             with atomic(path) as file:
                 np.savez(file, format=FORMAT, checksum=_checksum(content), **content)
@@ -373,12 +589,14 @@ class HammingIndex:
             raise OSError(f"The index could not be saved to {path}: {error}.") from error
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> HammingIndex:
-        """Read an index that `save` has written; nothing in the file is executed.
+    def load(cls, path: str | os.PathLike, *, trusted: bool = False) -> HammingIndex:
+        """Read an index that `save` has written; nothing in the file is executed, unless trusted.
 
         Parameters
         ----------
         path : path of the file
+        trusted : bool
+            Whether to load an encoder, which may execute anything: True only for files of your own.
 
         Returns
         -------
@@ -389,17 +607,23 @@ class HammingIndex:
         OSError
             If there is no such file or it may not be read.
         ValueError
-            If the file is damaged, cut short, not an index or of another format version.
+            If the file is damaged, cut short, not an index or of another format version, or if it
+            has an encoder and is not trusted.
         """
         with open(path, "rb") as file:
             try:
-                codes, vectors = _read(file)
+                codes, vectors, encoder = _read(file)
             except MemoryError:
                 raise
             except Exception as error:  # zip and npy readers raise nearly anything on damaged files
                 what = f"{path} is damaged or not an index of format version {FORMAT}"
                 raise ValueError(f"{what}; build the index again and save it.") from error
-        return cls(codes, vectors)
+        if encoder is not None and trusted is not True:
+            raise ValueError(
+                f"{path} has an encoder, a Python object whose loading can execute any code; load "
+                "it with trusted=True if you know who wrote the file."
+            )
+        return cls(codes, vectors, None if encoder is None else pickle.loads(encoder))
 
 
 class Reranker:
@@ -547,13 +771,25 @@ def _best(ranked: Iterable[Answer], n_queries: int, k: int) -> Answer:
     return best_ids, best
 
 
-def _at_least(values: np.ndarray, k: int, margin: float = 0.0) -> np.ndarray:
+def _at_least(values: np.ndarray, k: int, margin: float = 0) -> np.ndarray:
     """Return the positions of the values not below the k-th largest, less the margin."""
     # The k-th best of a sample is at most the k-th best of all, so it clears most away.
     sample = values[: max(512, 8 * k)]
     positions = np.flatnonzero(values >= np.partition(sample, -k)[-k] - margin)
     kept = values[positions]
     return positions[kept >= np.partition(kept, -k)[-k] - margin]
+
+
+def _join(blocks: Iterable[Answer], dtype, size: float = np.inf) -> Iterator[Answer]:
+    """Yield (indptr, ids) of blocks, joined until they fill some `size` ids, at least once."""
+    counts, ids = [np.zeros(1, np.int64)], bytearray()  # grows in place, where it can
+    for more, found in blocks:
+        counts.append(more)
+        ids.extend(found)
+        if len(ids) >= size * dtype.itemsize:
+            yield np.concatenate(counts).cumsum(), np.frombuffer(ids, dtype)
+            counts, ids = counts[:1], bytearray()
+    yield np.concatenate(counts).cumsum(), np.frombuffer(ids, dtype)
 
 
 def _ball_size(n_bits: int, radius: int) -> int:
@@ -613,6 +849,24 @@ def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answ
     return vectors, lengths
 
 
+def _check_scores(scores: np.ndarray | None, query_codes: np.ndarray) -> np.ndarray | None:
+    """Return the scores in float64 if they are those of the codes."""
+    if scores is None:
+        return None
+    scores = np.asarray(scores)
+    if scores.dtype.kind not in "iuf" or scores.shape != query_codes.shape:
+        got = f"{scores.dtype} of shape {scores.shape}"
+        raise ValueError(f"scores must be numbers of shape {query_codes.shape}, got {got}.")
+    scores = scores.astype(float)
+    if not np.isfinite(np.abs(scores).max(initial=0) * scores.shape[1]):
+        raise ValueError("scores must be finite; repair the vectors that they were made of.")
+    if ((scores >= 0) != query_codes).any():
+        raise ValueError(
+            "The signs of scores are not the query codes; give the scores whose signs are the bits."
+        )
+    return scores
+
+
 def _checksum(content: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(content):
@@ -622,8 +876,8 @@ def _checksum(content: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _read(file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read codes and vectors as `HammingIndex.save` writes them, nothing larger than the file."""
+def _read(file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Read codes, vectors and encoder as `save` writes them, nothing larger than the file."""
     content = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
@@ -640,4 +894,5 @@ def _read(file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None]:
     codes, n_bits = content["codes"], int(content["n_bits"])
     if codes.shape != (len(codes), -(-n_bits // 8)):
         raise ValueError(f"The codes do not have {n_bits} bits.")
-    return np.unpackbits(codes, axis=1, count=n_bits).astype(bool), content.get("vectors")
+    codes = np.unpackbits(codes, axis=1, count=n_bits).astype(bool)
+    return codes, content.get("vectors"), content.get("encoder")

@@ -8,13 +8,16 @@ import tracemalloc
 import zipfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
-from grh_helpers import HammingIndex
+from grh_helpers import LSH, HammingIndex
 from grh_helpers import index as module
 from grh_helpers.index import Reranker, rerank
 
@@ -388,6 +391,160 @@ def test_fewer_than_k_candidates_are_padded(k):
     assert similarities[0, 0] == pytest.approx(3**-0.5) and np.isnan(similarities[0, 1:]).all()
 
 
+# nearest, budget, count
+
+
+def first(distances, k):
+    """The k smallest of each row by a full stable sort: positions and values."""
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(distances, order, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["equal", "clustered", "duplicates", "random"])
+@pytest.mark.parametrize("n_bits", [1, 7, 16, 17, 40, 64, 65, 130])
+def test_kneighbors_equals_a_full_sort(way, n_bits, kind):
+    rng = np.random.default_rng(n_bits)
+    codes = random_codes(rng, 700, n_bits, kind)
+    queries = np.vstack([codes[:4] ^ (rng.random((4, n_bits)) < 0.1), ~codes[:2]])
+    distances = (codes != queries[:, None]).sum(axis=2)
+    scores = np.where(queries, 1, -1) * rng.integers(1, 4, size=queries.shape)
+    costs = (np.abs(scores)[:, None] * (codes != queries[:, None])).sum(axis=2)
+    index = HammingIndex(codes)
+    for k in (1, 10, 699, 700, 10**6):
+        ids, found = index.kneighbors(queries, k)
+        assert ids.dtype == found.dtype == np.int64
+        for got, expected in zip((ids, found), first(distances, k), strict=True):
+            assert np.array_equal(got, expected)
+    ids, found = index.kneighbors(queries, 12, scores=scores)
+    assert found.dtype == np.float64  # whole scores: the sums are exact, and so are ties
+    for got, expected in zip((ids, found), first(costs, 12), strict=True):
+        assert np.array_equal(got, expected)
+    for radius in {0, 1, min(n_bits, 6)}:
+        counts = index.count(queries, radius)
+        assert counts.dtype == np.int64
+        assert np.array_equal(counts, (distances <= radius).sum(axis=1))
+
+
+def test_scores_by_hand():
+    codes = np.array([[0, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1]])
+    scores = np.array([[0.0, 4.0, -0.5], [-3.0, -1.0, 2.0]])  # a score of 0 is a bit of 1
+    index, queries = HammingIndex(codes, np.eye(4)), scores >= 0
+    ids, distances = index.kneighbors(queries, 3, scores=scores)
+    assert ids.tolist() == [[1, 3, 0], [0, 2, 3]]
+    assert distances.tolist() == [[0, 0.5, 4.5], [0, 0, 4]]
+    ids, similarities = index.search(queries, k=2, budget=3, scores=scores)
+    assert ids.tolist() == [[1, 3], [0, 2]] and similarities.tolist() == [[0, -0.5], [0, 0]]
+    vectors = np.array([[1.0, 2, 3, 4], [1, 2, 3, 4]])
+    ids, _ = index.search(queries, k=4, queries=vectors, budget=3, scores=scores)
+    assert ids.tolist() == [[3, 1, 0, -1], [3, 2, 0, -1]]
+
+
+def test_budget_by_hand(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 1)  # one query at a time
+    codes = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]])
+    index, queries = HammingIndex(codes, np.eye(4)), np.zeros((2, 3), bool)
+    ids, similarities = index.search(queries, k=4, budget=3)
+    assert ids.tolist() == [[0, 1, 3, -1]] * 2
+    np.testing.assert_array_equal(similarities, [[1, 1 - 1 / 3, 1 - 1 / 3, np.nan]] * 2)
+    vectors = np.array([[1.0, 2, 5, 4], [4, 3, 2, 1]])
+    ids, similarities = index.search(queries, None, 2, vectors, budget=3)
+    assert ids.tolist() == [[3, 1], [0, 1]]
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(similarities, [[4, 2], [4, 3]] / lengths)
+    assert (
+        index.search(queries, k=9, queries=vectors, budget=10**9)[0][:, 4:].tolist()
+        == [[-1] * 5] * 2
+    )
+
+
+def test_no_queries_have_no_neighbours():
+    none = np.zeros((0, 4), bool)
+    assert [a.shape for a in PLAIN.kneighbors(none, 3)] == [(0, 3)] * 2
+    assert [a.shape for a in PLAIN.kneighbors(none, 3, scores=np.zeros((0, 4)))] == [(0, 3)] * 2
+    assert PLAIN.count(none, 1).shape == (0,)
+    assert FULL.search(none, budget=2, queries=VECTORS[:0])[0].shape == (0, 10)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda index, codes, vectors: index.count(codes, 8),
+        lambda index, codes, vectors: index.kneighbors(codes, 5),
+        lambda index, codes, vectors: index.search(codes, 8, 5),
+        lambda index, codes, vectors: index.search(codes, 8, 5, vectors),
+        lambda index, codes, vectors: index.search(codes, None, 5, vectors, budget=2000),
+    ],
+)
+def test_memory_does_not_grow_with_the_number_of_queries(monkeypatch, call):
+    monkeypatch.setattr(module, "BLOCK", 1 << 10)
+    rng = np.random.default_rng(0)
+    codes, vectors = rng.random((2000, 8)) < 0.5, rng.standard_normal((2000, 2))
+    index = HammingIndex(codes, vectors)
+    tracemalloc.start()
+    call(index, codes, vectors)  # 4 million candidates, 16 MB and more
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20
+
+
+def test_a_radius_search_takes_little_more_than_its_answer():
+    codes = np.random.default_rng(0).random((3000, 8)) < 0.5
+    index = HammingIndex(codes)
+    tracemalloc.start()
+    ids = index.radius_search(codes, 8)[1]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * ids.nbytes
+
+
+# encoder
+
+
+@pytest.fixture
+def encoded():
+    rng = np.random.default_rng(0)
+    raw = rng.standard_normal((500, 6)) + 1
+    encoder = make_pipeline(Normalizer(), StandardScaler(with_std=False), LSH(12, random_state=0))
+    encoder.fit(raw)
+    vectors = encoder[:-1].transform(raw)
+    return raw, encoder, HammingIndex(encoder[-1].transform(vectors), vectors, encoder)
+
+
+def test_an_encoder_goes_from_raw_query_to_answer_and_into_the_file(encoded, tmp_path):
+    raw, encoder, index = encoded
+    index.add(encoder.transform(raw[:9]), encoder[:-1].transform(raw[:9]))
+    index.save(tmp_path / "index")
+    loaded = HammingIndex.load(tmp_path / "index", trusted=True)
+    for one in (index, loaded):
+        query_codes, queries = one.encode(raw[9:20])
+        assert np.array_equal(query_codes, encoder.transform(raw[9:20]))
+        ids, cosines = one.search(query_codes, 0, 1, queries)
+        assert ids.ravel().tolist() == list(range(9, 20)) and np.allclose(cosines, 1)
+    assert HASHED.encode(VECTORS)[1] is VECTORS  # no step before the hash function
+
+
+def test_a_file_with_an_encoder_is_refused_unless_trusted(encoded, tmp_path, saved):
+    encoded[2].save(tmp_path / "index")
+    for trusted in (False, 1):
+        with pytest.raises(ValueError, match="can execute any code; load it with trusted=True if"):
+            HammingIndex.load(tmp_path / "index", trusted=trusted)
+    rewrite(saved, encoder=np.frombuffer(pickle.dumps(Bomb()), np.uint8))
+    with pytest.raises(ValueError, match="can execute any code"):
+        HammingIndex.load(saved)
+    rewrite(saved, encoder=np.frombuffer(pickle.dumps(OTHER), np.uint8))
+    with pytest.raises(ValueError, match="The encoder cannot hash the vectors"):
+        HammingIndex.load(saved, trusted=True)
+
+
+@pytest.mark.parametrize("row", [0, 499])
+def test_one_other_code_at_either_end_is_noticed(encoded, row):
+    raw, encoder, _ = encoded
+    codes, vectors = encoder.transform(raw), encoder[:-1].transform(raw)
+    codes[row, 3] ^= True
+    with pytest.raises(ValueError, match="does not belong to this index"):
+        HammingIndex(codes, vectors, encoder)
+
+
 # buckets and add
 
 
@@ -458,6 +615,9 @@ def test_threads_search_while_one_adds():
             assert np.array_equal(np.sort(ids), np.arange(len(ids)))
             best = index.search(codes[:1], 40, 1000, vectors[:1])[0][0]
             seen += [len(ids), max(len(ids), np.count_nonzero(best >= 0))]
+            ids = index.kneighbors(codes[:1], 2000)[0]
+            assert np.array_equal(np.sort(ids[0]), np.arange(ids.shape[1]))
+            seen.append(ids.shape[1])
         return seen
 
     interval = sys.getswitchinterval()
@@ -675,7 +835,8 @@ QUERY = VECTORS[:1]
 
 @pytest.mark.parametrize("radius", [-1, 1.5, 2.0, "2", True, None])
 def test_a_radius_that_is_no_radius(radius):
-    for search in (PLAIN.radius_search, PLAIN.search):
+    calls = [PLAIN.radius_search, PLAIN.count, PLAIN.search]
+    for search in calls[: 2 if radius is None else 3]:
         with pytest.raises(ValueError, match=f"radius must be .* of at least 0, got {radius!r}."):
             search(CODES, radius)
 
@@ -691,7 +852,42 @@ def test_a_k_that_is_no_k(k):
             call()
 
 
+SCORES = np.where(CODES, 1.0, -1.0)
+ENDLESS = np.where(CODES, np.inf, -1.0)
+LINEAR = LSH(4, random_state=0).fit(VECTORS)
+HASHED = HammingIndex(LINEAR.transform(VECTORS), VECTORS, Pipeline([("hash", LINEAR)]))
+OTHER = Pipeline([("hash", LSH(4, random_state=1).fit(VECTORS))])
+
 BAD = [
+    (PLAIN.search, (CODES,), "Give either a radius or a budget, and not both"),
+    (partial(PLAIN.search, budget=2), (CODES, 1), "Give either a radius or a budget, and not both"),
+    (partial(PLAIN.search, budget=0), (CODES,), "budget must be a whole number of at least 1"),
+    (partial(PLAIN.search, budget=2.0), (CODES,), "budget must be a whole number of at least 1"),
+    (partial(PLAIN.search, scores=SCORES), (CODES, 1), "Scores order the candidates of a budget"),
+    (
+        partial(PLAIN.search, scores=-SCORES, budget=2),
+        (CODES,),
+        "signs of scores are not the query",
+    ),
+    (PLAIN.kneighbors, (CODES, 0), "k must be a whole number of at least 1, got 0"),
+    (PLAIN.kneighbors, (CODES, 2.0), "k must be a whole number of at least 1, got 2.0"),
+    (PLAIN.kneighbors, (CODES[:, :3],), "codes of 4 bits.*have 3; use the same hash function"),
+    (PLAIN.count, (CODES[:, :3], 1), "codes of 4 bits.*have 3; use the same hash function"),
+    (
+        partial(PLAIN.kneighbors, scores=-SCORES),
+        (CODES,),
+        "signs of scores are not the query codes",
+    ),
+    (partial(PLAIN.kneighbors, scores=ENDLESS), (CODES,), "scores must be finite"),
+    (partial(PLAIN.kneighbors, scores=SCORES * np.nan), (CODES,), "scores must be finite"),
+    (partial(PLAIN.kneighbors, scores=SCORES[:2]), (CODES,), "scores must be .* shape .4, 4., got"),
+    (partial(PLAIN.kneighbors, scores=CODES), (CODES,), "scores must be numbers.*got bool"),
+    (PLAIN.encode, (VECTORS,), "has no encoder; build it with one, or hash the queries"),
+    (HammingIndex, (CODES, None, OTHER), "a fitted Pipeline, and the index needs vectors"),
+    (HammingIndex, (CODES, VECTORS, LINEAR), "a fitted Pipeline, and the index needs vectors"),
+    (HammingIndex, (LINEAR.transform(VECTORS), VECTORS, OTHER), "does not belong to this index"),
+    (HammingIndex, (CODES, np.ones((4, 3)), OTHER), "The encoder cannot hash the vectors"),
+    (HASHED.add, (~LINEAR.transform(VECTORS), VECTORS), "does not belong to this index"),
     (HammingIndex, (CODES[:0],), "database is empty; give at least one"),
     (HammingIndex, (CODES[0],), r"shape \(n, n_bits\).*got \(4,\)"),
     (HammingIndex, (CODES[:, :0],), "n_bits at least 1, got .4, 0."),
