@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 from test_notebooks import untied_figures, wrong_figures
 
 from grh_helpers.checkpoints import recorded
@@ -21,13 +22,17 @@ def test_no_loose_figure_in_prose():
     assert untied_figures(prose) == []
 
 
-def test_example_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+def test_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", README, re.S)
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert len(names["indptr"]) == 4
+    exec(compile(first, "README.md", "exec"), names)
+    assert len(names["indptr"]) == 4 and (names["counts"] == np.diff(names["indptr"])).all()
+    assert names["near"].shape == (3, 100)
     hits = names["labels"][names["best"]] == names["labels"][:3, None]
     assert hits.mean() > 0.9
+    exec(compile(second, "README.md", "exec"), names)
+    assert names["best"][:, 0].tolist() == [0, 1, 2] and (tmp_path / "index.npz").exists()
 
 
 def test_every_make_target_exists():
