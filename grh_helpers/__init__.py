@@ -7,6 +7,7 @@ from grh_helpers.datasets import Dataset, Split, load_dataset
 from grh_helpers.evaluation import (
     average_precision,
     bootstrap_ci,
+    budget_sweep,
     mean_average_precision,
     precision_at_k,
     precision_recall_curve,
@@ -17,6 +18,6 @@ from grh_helpers.hashing import GRH, ITQ, LSH, graph_step
 from grh_helpers.index import HammingIndex
 
 __all__ = ["GRH", "ITQ", "LSH", "Dataset", "HammingIndex", "Split", "average_precision"]
-__all__ += ["bootstrap_ci", "checkpoint", "gist", "graph_step", "load_dataset"]
+__all__ += ["bootstrap_ci", "budget_sweep", "checkpoint", "gist", "graph_step", "load_dataset"]
 __all__ += ["mean_average_precision", "pack_bits", "precision_at_k", "precision_recall_curve"]
 __all__ += ["radius_sweep", "unpack_bits"]

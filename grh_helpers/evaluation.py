@@ -21,8 +21,8 @@ from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pac
 from grh_helpers.datasets import Split
 from grh_helpers.index import HammingIndex, Reranker
 
-__all__ = ["average_precision", "bootstrap_ci", "mean_average_precision", "precision_at_k"]
-__all__ += ["precision_recall_curve", "radius_sweep"]
+__all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "mean_average_precision"]
+__all__ += ["precision_at_k", "precision_recall_curve", "radius_sweep"]
 
 
 def radius_sweep(
@@ -94,6 +94,63 @@ def radius_sweep(
     details["tie_rule"] = "equal cosines: the lower row number first"
     frame.attrs["protocol"] = _protocol(query_codes, database_codes, **details)
     return frame
+
+
+def budget_sweep(
+    query_codes,
+    database_codes,
+    split: Split,
+    budgets: Iterable[int] = (100, 300, 1000),
+    k: int = 10,
+    *,
+    scores: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Measure search with the same number of candidates for every query, and exact re-ranking.
+
+    A radius gives one query thousands of candidates and the next one none. Here each query gets
+    the `budget` items that are nearest by Hamming distance, ties in the order of the database,
+    which a `Split` has drawn at random.
+
+    Parameters
+    ----------
+    query_codes, database_codes, split, k
+        As for `radius_sweep`.
+    budgets : iterable of int, default=(100, 300, 1000)
+        Candidates per query.
+    scores : ndarray of float, shape (n_queries, n_bits), optional
+        The queries' ``decision_function``: candidates in query-directed order instead, where a
+        surer bit counts more (Lv et al., VLDB 2007).
+
+    Returns
+    -------
+    DataFrame
+        One row per budget and query with the columns ``budget``, ``query``, ``precision`` (share
+        of the k retrieved that have the query's label) and ``recall`` (share of the k true
+        neighbours, those of exact cosine search, that are retrieved).
+
+    Raises
+    ------
+    ValueError
+        As `radius_sweep` and `HammingIndex.search`, or if the database has fewer than k items.
+    """
+    query_codes, database_codes, query_labels, database_labels = _check(
+        query_codes, database_codes, split.query_labels, split.database_labels
+    )
+    check_whole("k", k, 1, len(database_codes))
+    index = HammingIndex(database_codes, split.database)
+    # One bucket that holds everything: the exact search.
+    one = HammingIndex(np.zeros((len(database_codes), 1), bool), split.database)
+    true, _ = one.search(np.zeros((len(query_codes), 1), bool), 0, k, split.queries)
+    frames = []
+    for budget in budgets:
+        best, _ = index.search(query_codes, None, k, split.queries, budget=budget, scores=scores)
+        hits = (best >= 0) & (database_labels[best] == query_labels[:, None])
+        found = (best[:, :, None] == true[:, None, :]).any(axis=1)
+        columns = {"query": np.arange(len(best)), "precision": hits.mean(axis=1)}
+        frames.append(pd.DataFrame({"budget": budget, **columns, "recall": found.mean(axis=1)}))
+    if not frames:
+        raise ValueError("There is nothing to sweep; pass at least one budget.")
+    return pd.concat(frames, ignore_index=True)
 
 
 def _per_query(radius, precision, candidates, seconds) -> pd.DataFrame:
