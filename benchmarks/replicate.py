@@ -17,7 +17,7 @@ In the table, LSH has train_size 0; where partitions have chosen different value
 order, split by "/"; low and high are a 95 % t interval over the partitions. The table goes to
 results/replication.csv.
 
-    python -m benchmarks.replicate          # 20 minutes on two cores
+    python -m benchmarks.replicate          # about a quarter of an hour on two cores
 """
 
 from __future__ import annotations
@@ -154,7 +154,10 @@ def run(
     n_bits: tuple,
     smallest: bool,
 ) -> list[dict]:
-    """Tune and measure all methods on one partition; one row per figure."""
+    """Tune and measure all methods on one partition; one row per figure.
+
+    LSH, PCAH and table 3 only if it has the smallest training set.
+    """
     warnings.simplefilter("ignore", ConvergenceWarning)
     part = partition(data, per_class, train_size, n_sample, seed)
     X, y = part.train.vectors, part.train.labels
@@ -230,13 +233,12 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
 
 def side_by_side(table: pd.DataFrame) -> str:
     """Show each mean with the printed figure in brackets."""
-    table = table.fillna({"printed": 0.0})
     pairs = zip(table["mean"], table["printed"], strict=True)
-    table["figure"] = [f"{mean:.4f} ({printed:.4f})" for mean, printed in pairs]
+    table = table.assign(figure=[f"{mean:.4f} ({printed:.4f})" for mean, printed in pairs])
     first, third = table[table["table"] == 1], table[table["table"] == 3]
     first = first.pivot(index=["method", "start", "train_size"], columns="n_bits", values="figure")
     third = third.pivot(index="alpha", columns="rounds", values="figure")
-    return f"Table 1, ours (printed)\n{first}\n\nTable 3, ours (printed)\n{third}"
+    return f"Table 1, ours (printed)\n{first.to_string()}\n\nTable 3, ours (printed)\n{third.to_string()}"
 
 
 def replicate(
@@ -248,7 +250,7 @@ def replicate(
     n_sample: int = 10_000,
     n_jobs: int = 2,
 ) -> pd.DataFrame:
-    """Run everything; LSH, PCAH and table 3 only with the smallest training set."""
+    """Run everything, a process per partition and training size."""
     cases = list(itertools.product(train_sizes, range(n_partitions)))
     with parallel_config(backend="loky", inner_max_num_threads=1):
         results = Parallel(n_jobs=n_jobs, return_as="generator")(
@@ -262,7 +264,6 @@ def replicate(
 if __name__ == "__main__":
     data = load_dataset("cifar10")
     table = replicate(data).round(4)
-    with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(side_by_side(table))
+    print(side_by_side(table))
     with atomic(results_file(data.name).parent / "replication.csv", "w") as file:
         table.to_csv(file, index=False)
