@@ -238,7 +238,8 @@ def side_by_side(table: pd.DataFrame) -> str:
     first, third = table[table["table"] == 1], table[table["table"] == 3]
     first = first.pivot(index=["method", "start", "train_size"], columns="n_bits", values="figure")
     third = third.pivot(index="alpha", columns="rounds", values="figure")
-    return f"Table 1, ours (printed)\n{first.to_string()}\n\nTable 3, ours (printed)\n{third.to_string()}"
+    tables = {"Table 1": first, "Table 3": third}
+    return "\n\n".join(f"{name}, ours (printed)\n{t.to_string()}" for name, t in tables.items())
 
 
 def replicate(
