@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from test_notebooks import untied_figures, wrong_figures
 
 from grh_helpers.checkpoints import recorded
@@ -57,3 +58,15 @@ def test_requirements_pin_what_the_package_needs():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (ranges,) = re.findall(r"^dependencies = \[(.*?)\]", project, re.S | re.M)
     assert set(re.findall(r'"([\w-]+)[>=]', ranges)) <= pinned
+
+
+def test_the_replicated_table_is_that_of_the_file():
+    table = pd.read_csv(ROOT / "results" / "replication.csv").query("table == 1")
+    assert len(table) == 48
+    for (_, _, _), rows in table.fillna("").groupby(["method", "start", "train_size"]):
+        rows = rows.sort_values("n_bits")
+        cells = [
+            f"`{ours:.3f}` (`{printed:.3f}`)"
+            for ours, printed in zip(rows["mean"], rows["printed"], strict=True)
+        ]
+        assert " | ".join(cells) in README
