@@ -17,7 +17,7 @@ In the table, LSH has train_size 0; where partitions have chosen different value
 order, split by "/"; low and high are a 95 % t interval over the partitions. The table goes to
 results/replication.csv.
 
-    python -m benchmarks.replicate          # about a quarter of an hour on two cores
+    python -m benchmarks.replicate          # a quarter of an hour on two cores
 """
 
 from __future__ import annotations
