@@ -63,7 +63,7 @@ def test_requirements_pin_what_the_package_needs():
 def test_the_replicated_table_is_that_of_the_file():
     table = pd.read_csv(ROOT / "results" / "replication.csv").query("table == 1")
     assert len(table) == 48
-    for (_, _, _), rows in table.fillna("").groupby(["method", "start", "train_size"]):
+    for (_, _, _), rows in table.groupby(["method", "start", "train_size"], dropna=False):
         rows = rows.sort_values("n_bits")
         cells = [
             f"`{ours:.3f}` (`{printed:.3f}`)"
