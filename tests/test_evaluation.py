@@ -13,7 +13,9 @@ from grh_helpers import (
     LSH,
     average_precision,
     bootstrap_ci,
+    budget_sweep,
     index,
+    load_dataset,
     mean_average_precision,
     precision_at_k,
     precision_recall_curve,
@@ -396,3 +398,57 @@ def test_bootstrap_of_equal_values_has_no_width():
 def test_bad_input_of_the_bootstrap(arguments, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_ci(*arguments)
+
+
+# The same budget for every query ------------------------------------------------------------------
+
+
+def test_budget_sweep_equals_the_loop():
+    s = load_dataset("digits").split(40, 200)
+    hasher = LSH(9, random_state=1).fit(s.train)
+    query_codes, database_codes = hasher.transform(s.queries), hasher.transform(s.database)
+    frame = budget_sweep(query_codes, database_codes, s, [5, 120], k=7)
+    unit = [X / np.linalg.norm(X, axis=1, keepdims=True) for X in (s.queries, s.database)]
+    cosines = unit[0] @ unit[1].T
+    for budget in (5, 120):
+        rows = frame[frame["budget"] == budget]
+        for i, row in enumerate(rows.itertuples()):
+            apart = (database_codes != query_codes[i]).sum(axis=1)
+            candidates = np.argsort(apart, kind="stable")[:budget]
+            best = candidates[np.argsort(-cosines[i, candidates], kind="stable")[:7]]
+            true = np.argsort(-cosines[i], kind="stable")[:7]
+            hits = (s.database_labels[best] == s.query_labels[i]).sum()
+            assert row.query == i and row.precision == pytest.approx(hits / 7)
+            assert row.recall == pytest.approx(len(set(best) & set(true)) / 7)
+
+
+def test_a_budget_for_everything_finds_every_neighbour():
+    s = load_dataset("digits").split(20, 1500)
+    codes = LSH(4, random_state=0).fit(s.train)
+    pair = codes.transform(s.queries), codes.transform(s.database)
+    assert (budget_sweep(*pair, s, [10**6])["recall"] == 1).all()
+
+
+def test_query_directed_order_finds_more_neighbours():
+    s = load_dataset("digits").split(100, 300)
+    lsh = LSH(16, random_state=0).fit(s.train)
+    pair = lsh.transform(s.queries), lsh.transform(s.database)
+    plain = budget_sweep(*pair, s, [100])["recall"].mean()
+    directed = budget_sweep(*pair, s, [100], scores=lsh.decision_function(s.queries))
+    assert directed["recall"].mean() > plain + 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budgets": []}, "nothing to sweep; pass at least one budget"),
+        ({"budgets": [0]}, "budget must be a whole number of at least 1, got 0"),
+        ({"k": 10**6}, "k must be a whole number from 1 to"),
+        ({"scores": np.zeros((3, 4))}, "scores"),
+    ],
+)
+def test_what_budget_sweep_refuses(options, message):
+    s = load_dataset("digits").split(10, 1500)
+    lsh = LSH(4, random_state=0).fit(s.train)
+    with pytest.raises(ValueError, match=message):
+        budget_sweep(lsh.transform(s.queries), lsh.transform(s.database), s, **options)
