@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench lint clean
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate lint clean
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -34,6 +34,9 @@ exercises: $(READY)      ## write the blank exercises from their solutions
 bench: $(READY)          ## speed beside FAISS and the naive loops
 	$(BIN)/python -m pip install -q -r benchmarks/requirements.txt
 	$(RUN) -m benchmarks
+
+replicate: $(READY)      ## the paper's tables, from the raw pictures (a quarter of an hour on CIFAR-10)
+	$(RUN) -m benchmarks.replicate
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
