@@ -18,6 +18,7 @@ import pandas as pd
 from grh_helpers import GRH, plots
 from grh_helpers._files import atomic
 from grh_helpers.checkpoints import CheckpointError, checkpoint, results_file
+from grh_helpers.compare import compare, load_array, report, verdict
 from grh_helpers.datasets import DATASETS, available, data_home, load_dataset, prepare
 from grh_helpers.experiment import METHODS, exact_precision, map_table, ranking_split, sweep_draws
 
@@ -63,6 +64,9 @@ def _run(options: argparse.Namespace) -> None:
     the tables, and write figures and CSV files.
     """
     _check_options(options)
+    if options.features:
+        _run_own(options)
+        return
     found = available(options.data_home).get(_dataset(options))
     if found and found.state == "raw only":
         _say(f"{found.name}: computing the GIST features, once; this takes about a minute")
@@ -98,7 +102,34 @@ def _run(options: argparse.Namespace) -> None:
             file.write((folder / "lsh_grh_precision.png").read_bytes())
 
 
+def _run_own(options: argparse.Namespace) -> None:
+    features, labels = load_array(options.features, "features"), None
+    if options.labels:
+        labels = load_array(options.labels, "labels")
+    folder = Path(options.output) / Path(options.features).stem
+    with _writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _say(f"{options.features}: {len(features):,} rows; exact search, LSH, ITQ, GRH")
+    seeds = 3 if len(features) <= 100_000 else 1
+    table = compare(features, labels, seeds=seeds, progress=True)
+    matplotlib.use("agg")
+    plots.use_style()
+    page, picture = report(table, f"Is hashing worth it on {folder.name}?")
+    _say(table.round(3).to_string(index=False, na_rep=""))
+    _say("\n".join(["", *verdict(table), f"\nthe report is {folder / 'report.html'}"]))
+    csv = table.to_csv(index=False)
+    files = {"report.html": page.encode(), "recall.png": picture, "comparison.csv": csv.encode()}
+    with _writing_to(folder):
+        for name, content in files.items():
+            with atomic(folder / name) as file:
+                file.write(content)
+
+
 def _check_options(options: argparse.Namespace) -> None:
+    if options.labels and not options.features:
+        raise ValueError("--labels belong to --features; name both files.")
+    if options.features and (options.dataset or options.check or options.record):
+        raise ValueError("With --features leave out --dataset, --check and --record.")
     changed = ["--learner"] if options.learner != "svm" else []
     for name, (default, low, high, _) in _NUMBERS.items():
         value = vars(options)[name.replace("-", "_")]
@@ -210,6 +241,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, (default, _, _, text) in _NUMBERS.items():
         run(f"--{name}", text, default)
     run("--learner", "GRH: what learns a bit", "svm", choices=["svm", "ridge", "kernel"])
+    run("--features", "your own vectors, .npy or .npz, instead of a data set", metavar="FILE")
+    run("--labels", "their classes, for GRH, precision and mAP", metavar="FILE")
     run("--output", "where the dataset's folder of results goes", "output")
     run("--check", "compare the figures with those in results/", action="store_true")
     run("--record", "write the figures to results/ (for maintainers)", action="store_true")

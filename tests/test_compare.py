@@ -1,0 +1,117 @@
+"""The comparison on one's own vectors: figures that can be known, the report, bad input."""
+
+import re
+
+import numpy as np
+import pytest
+
+from grh_helpers import __main__, compare
+
+
+@pytest.fixture(scope="module")
+def own():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=700)
+    return rng.normal(size=(4, 24))[labels] + rng.normal(size=(700, 24)), labels
+
+
+@pytest.fixture(scope="module")
+def table(own):
+    return compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 10**6], seeds=2)
+
+
+def test_exact_search_finds_everything_and_so_does_a_budget_for_everything(table):
+    everything = table[(table["method"] == "exact") | (table["budget"] == 10**6)]
+    assert (everything["recall"] == 1).all() and everything["precision"].nunique() == 1
+    assert (table.loc[table["budget"] == 30, "recall"] < 1).all()
+
+
+def test_methods_and_lengths(table, own):
+    # ITQ has no more directions than there are features.
+    pairs = set(zip(table["method"], table["n_bits"], strict=True))
+    learned = {(name, bits) for name in ("LSH", "GRH svm", "GRH kernel") for bits in (8, 16, 32)}
+    assert pairs == learned | {("ITQ", 8), ("ITQ", 16), ("exact", 24 * 32)}
+    without = compare.compare(own[0], n_bits=[8], budgets=[30])
+    assert set(without["method"]) == {"exact", "LSH", "ITQ", "GRH ridge"}
+    assert not {"precision", "map"} & set(without)
+
+
+def test_labels_help_the_ranking_and_more_bits_the_recall(table):
+    maps = table[table["budget"] == 30].set_index(["method", "n_bits"])["map"]
+    assert maps["GRH kernel", 16] > maps["LSH", 16] + 0.1
+    recall = table[table["budget"] == 30].set_index(["method", "n_bits"])["recall"]
+    assert recall["LSH", 32] > recall["LSH", 8]
+
+
+def test_the_same_seed_gives_the_same_figures(own, table):
+    again = compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 10**6], seeds=2)
+    columns = [name for name in table if not name.endswith("_us")]
+    assert again[columns].equals(table[columns])
+
+
+def test_the_verdict_quotes_the_table(table):
+    text = " ".join(compare.verdict(table))
+    quoted = {float(x) for x in re.findall(r"\d\.\d\d", text)}
+    known = table.filter(regex="recall|precision").stack().round(2).tolist()
+    assert len(quoted) > 3 and quoted <= set(known)
+
+
+@pytest.mark.parametrize(("recall", "words"), [(0.95, "is worth it here"), (0.5, "not worth it")])
+def test_the_verdict_depends_on_recall(table, recall, words):
+    table = table[table["budget"] != 10**6].copy()
+    table.loc[table.index[1:], ["recall", "recall_low", "recall_high"]] = recall
+    table.loc[table.index[1:], "query_us"] = table["query_us"].iloc[0] / 2
+    assert words in " ".join(compare.verdict(table))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_the_command_writes_a_page_that_needs_nothing_else(own, tmp_path, suffix, capsys):
+    X, y = own
+    path = tmp_path / f"mine{suffix}"
+    np.save(path, X) if suffix == ".npy" else np.savez(path, features=X, labels=y)
+    labels = tmp_path / "labels.npy"
+    np.save(labels, np.array(["a", "b", "c", "d"])[y])
+    labels = labels if suffix == ".npy" else path
+    options = ["run", "--features", path, "--labels", labels, "--output", tmp_path / "out"]
+    assert __main__.main([str(option) for option in options]) == 0
+    folder = tmp_path / "out" / "mine"
+    assert {p.name for p in folder.iterdir()} == {"report.html", "recall.png", "comparison.csv"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page and "GRH kernel" in page
+    assert not re.search(r"https?://|file:|<script|<link", page)
+    assert "Recall@10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y: (X[0], y), "at least 50 rows of a matrix, got float64 of shape"),
+        (lambda X, y: (X[:40], y[:40]), "at least 50 rows of a matrix"),
+        (lambda X, y: (X.astype(str), y), "Features must be numbers"),
+        (lambda X, y: (np.where(X == X[7, 3], np.nan, X), y), "Row 7 of the features is zero or"),
+        (lambda X, y: (X * (np.arange(len(X)) != 9)[:, None], y), "Row 9 of the features is zero"),
+        (lambda X, y: (X, y[:-1]), "labels has 699 rows but features has 700"),
+    ],
+)
+def test_what_compare_refuses(own, change, message):
+    with pytest.raises(ValueError, match=message):
+        compare.compare(*change(*own))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--features", "none.npy"], "There is no file none.npy; check the path."),
+        (["--labels", "y.npy"], "--labels belong to --features"),
+        (["--features", "x.npy", "--check"], "leave out --dataset, --check and --record"),
+        (["--features", "x.npy", "--dataset", "digits"], "leave out --dataset, --check"),
+        (["--features", "text.npy"], "text.npy cannot be used"),
+        (["--features", "two.npz"], "one called features with numpy.savez"),
+    ],
+)
+def test_what_the_command_refuses(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.npy").write_text("1, 2, 3")
+    np.savez(tmp_path / "two.npz", a=np.eye(60), b=np.eye(60))
+    assert __main__.main(["run", *options]) == 1
+    assert message in capsys.readouterr().err
