@@ -273,6 +273,7 @@ def report(table: pd.DataFrame, title: str, k: int = 10) -> tuple[str, bytes]:
         rows = rows.rename(columns={"recall_low": "low", "recall_high": "high"})
         plots.plot_intervals(rows[rows["method"] != "exact"], "n_bits", "recall", ax)
         ax.set_xscale("log", base=2)
+        ax.set_ylim(0, 1.03)
         ax.set(xlabel="bits", ylabel=f"recall@{k}", title=f"{budget:,} candidates per query")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, metadata={"Software": None})

@@ -115,3 +115,8 @@ def test_what_the_command_refuses(options, message, tmp_path, monkeypatch, capsy
     np.savez(tmp_path / "two.npz", a=np.eye(60), b=np.eye(60))
     assert __main__.main(["run", *options]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_rows_are_centred_so_that_hyperplanes_divide_them(own):
+    table = compare.compare(own[0] + 5, n_bits=[32], budgets=[60]).set_index("method")
+    assert table.loc["LSH", "recall"] > 0.5
