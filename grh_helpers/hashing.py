@@ -302,6 +302,9 @@ class ITQ(_Hasher):
             directions = self._canonical(X, covariance, y)
         else:
             directions = eigh(covariance)[1][:, : -self.n_bits - 1 : -1]
+        # An eigenvector has no sign of its own: its largest entry becomes positive on all machines.
+        largest = np.abs(directions).argmax(axis=0)
+        directions = directions * _as_signs(directions[largest, range(self.n_bits)] >= 0)
         projected, rotation = X @ directions, np.eye(self.n_bits)
         if self.n_iter:
             rng = check_random_state(self.random_state)

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from grh_helpers import GRH, ITQ, LSH, load_dataset, mean_average_precision
+from grh_helpers import GRH, ITQ, LSH, hashing, load_dataset, mean_average_precision
 from grh_helpers.hashing import SVMs, class_codes, graph_step
 
 
@@ -643,6 +643,16 @@ def test_itq_without_rounds_is_the_sign_of_the_principal_components(blobs):
     bits = ITQ(5, n_iter=0).fit_transform(X)
     same = (bits == expected).mean(axis=0)
     assert np.maximum(same, 1 - same).min() == 1  # a direction has no sign
+
+
+def test_itq_does_not_depend_on_the_signs_of_eigenvectors(blobs, monkeypatch):
+    """LAPACK gives either sign, depending on its version and on the number of threads."""
+    X, y = blobs
+    before = [ITQ(5, supervised=s, random_state=0).fit(X, y).transform(X) for s in (False, True)]
+    eigh = hashing.eigh
+    monkeypatch.setattr(hashing, "eigh", lambda *a: (eigh(*a)[0], -eigh(*a)[1]))
+    after = [ITQ(5, supervised=s, random_state=0).fit(X, y).transform(X) for s in (False, True)]
+    assert (before[0] == after[0]).all() and (before[1] == after[1]).all()
 
 
 def test_each_round_of_itq_loses_less(blobs):
