@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
-from grh_helpers.index import HammingIndex, Reranker
+from grh_helpers.index import HammingIndex, Reranker, exact_search
 
 __all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "mean_average_precision"]
 __all__ += ["precision_at_k", "precision_recall_curve", "radius_sweep"]
@@ -138,9 +138,7 @@ def budget_sweep(
     )
     check_whole("k", k, 1, len(database_codes))
     index = HammingIndex(database_codes, split.database)
-    # One bucket that holds everything: the exact search.
-    one = HammingIndex(np.zeros((len(database_codes), 1), bool), split.database)
-    true, _ = one.search(np.zeros((len(query_codes), 1), bool), 0, k, split.queries)
+    true, _ = exact_search(split.queries, split.database, k)
     frames = []
     for budget in budgets:
         best, _ = index.search(query_codes, None, k, split.queries, budget=budget, scores=scores)
@@ -381,8 +379,9 @@ def bootstrap_ci(
 
     Parameters
     ----------
-    values : array-like of float, shape (n,)
-        One value a query, say.
+    values : array-like of float, shape (n,) or (n, m)
+        One value per query, say; or one per query and draw: then both are resampled, so that the
+        interval covers other queries and other draws (the "pigeonhole" bootstrap).
     level : float, default=0.95
         Confidence level, between 0 and 1.
     n_resamples : int, default=2000
@@ -398,20 +397,27 @@ def bootstrap_ci(
     Raises
     ------
     ValueError
-        If there are fewer than two values, or some are not finite, or `level` is not in (0, 1).
+        If there are fewer than two values (queries, draws), or some are not finite, or `level` is
+        not in (0, 1).
 
     References
     ----------
     B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979,
-    doi:10.1214/aos/1176344552.
+    doi:10.1214/aos/1176344552. A. B. Owen, "The pigeonhole bootstrap", Annals of Applied
+    Statistics 2007, doi:10.1214/07-AOAS122.
     """
     values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(
-            f"values must be a list of at least two finite numbers, got shape {values.shape}."
-        )
+    if values.ndim not in (1, 2) or min(values.shape) < 2 or not np.isfinite(values).all():
+        need = "values must be a list, or a table, of at least two finite numbers each way"
+        raise ValueError(f"{need}, got shape {values.shape}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    if values.ndim == 2:  # a resample weighs rows and columns by how often each was drawn
+        rng = check_random_state(random_state)
+        rows, columns = (rng.multinomial(n, [1 / n] * n, n_resamples) for n in values.shape)
+        means = ((rows @ values) * columns).sum(axis=1) / values.size
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        return float(values.mean()), float(low), float(high)
     interval = stats.bootstrap(
         (values,),
         np.mean,

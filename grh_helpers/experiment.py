@@ -18,6 +18,7 @@ from tqdm import tqdm
 from grh_helpers.datasets import Dataset, Split
 from grh_helpers.evaluation import mean_average_precision, radius_sweep
 from grh_helpers.hashing import GRH, LSH
+from grh_helpers.index import exact_search
 
 __all__ = ["METHODS", "encode", "exact_precision", "map_table", "ranking_split", "sweep_draws"]
 
@@ -99,9 +100,9 @@ def exact_precision(split: Split, k: int = 10) -> np.ndarray:
     ValueError
         If `k` < 1.
     """
-    # One bucket that holds everything: every image is a candidate at radius 0.
-    codes = (np.zeros((len(part), 1), dtype=bool) for part in (split.queries, split.database))
-    return radius_sweep(*codes, split, [0], k, per_query=True)["precision"].to_numpy()
+    found, _ = exact_search(split.queries, split.database, k)
+    hits = (found >= 0) & (split.database_labels[found] == split.query_labels[:, None])
+    return hits.sum(axis=1) / k
 
 
 def _draws(

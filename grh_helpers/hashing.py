@@ -529,16 +529,16 @@ class GRH(_Hasher):
         only if alpha > 1 / (1 + |m|), so alpha < 0.5 never changes a bit. The default was
         chosen on a validation part of the training set (`benchmarks/choose_defaults.py`).
     n_iter : int, default=1
-        Rounds of steps A and B, chosen likewise: with alpha = 1 a second round makes bits lopsided,
-        which fills buckets but ranks worse.
+        Rounds of steps A and B, chosen likewise: with alpha = 1 a second round fills buckets but
+        does not rank better.
     learner : {"svm", "ridge", "kernel"} or a scikit-learn estimator, default="svm"
         What step B trains. "svm": the paper's linear SVM (C=1, with intercept), all bits from
-        one Gram matrix, for rows of length near one; see `SVMs`, which can weigh the two classes
-        of a bit and takes a Gaussian kernel. "ridge": linear ridge regression, which
-        needs no n×n matrix. "kernel": ridge regression with a Gaussian kernel, for rows of length
-        near one; its two numbers were chosen by `benchmarks/choose_defaults.py`, where a
-        regulariser from 0.03 to 0.3 makes no difference above 0.001. A classifier or regressor
-        that takes several outputs is fitted once for all bits, any other once per bit.
+        one Gram matrix, both classes of a bit weighing the same, for rows of length near one; see
+        `SVMs`, which can leave out the weights and takes a Gaussian kernel. "ridge": linear ridge
+        regression, which needs no n×n matrix. "kernel": ridge regression with a Gaussian kernel,
+        for rows of length near one; its two numbers were chosen by `benchmarks/choose_defaults.py`,
+        where a regulariser from 0.03 to 0.3 makes no difference above 0.001. A classifier or
+        regressor that takes several outputs is fitted once for all bits, any other once per bit.
     init : {"lsh", "itq-cca", "max-min"} or a hashing estimator, default="lsh"
         Where the bits start: random hyperplanes; `ITQ` with labels; or one code per class, all far
         apart (`class_codes`). An estimator is cloned, fitted, and must return `n_bits` bits.
@@ -689,8 +689,7 @@ class GRH(_Hasher):
     def _learn(self, X: np.ndarray, targets: np.ndarray, rng: np.random.RandomState) -> list:
         """Step B: return models that predict the targets, each with the bits that it decides."""
         kernel = KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)
-        svms = SVMs(class_weight=None, n_jobs=self.n_jobs)
-        named = {"svm": svms, "ridge": Ridge(alpha=1.0), "kernel": kernel}
+        named = {"svm": SVMs(n_jobs=self.n_jobs), "ridge": Ridge(alpha=1.0), "kernel": kernel}
         learner = _choose("learner", self.learner, named, "predict")
         constant = (targets == targets[0]).all(axis=0)
         fresh, varying = np.flatnonzero(constant), np.flatnonzero(~constant)

@@ -29,7 +29,7 @@ from sklearn.pipeline import Pipeline
 from grh_helpers._files import atomic
 from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words, unpack_bits
 
-__all__ = ["HammingIndex", "Reranker", "rerank"]
+__all__ = ["HammingIndex", "Reranker", "exact_search", "rerank"]
 
 # Chunks have at most 16 bits, and about log2 n from a million codes on, as the method wants.
 CHUNK_BITS = 16
@@ -94,6 +94,13 @@ class _Tables:
         query_codes = check_codes(query_codes, self.n_bits)
         check_whole("radius", radius, 0)
         return next(_join(self._blocks(query_codes, radius), self.ids.dtype))
+
+    def count(self, query_codes: np.ndarray, radius: int) -> np.ndarray:
+        """Count what `radius_search` finds."""
+        query_codes = check_codes(query_codes, self.n_bits)
+        check_whole("radius", radius, 0)
+        counts = [counts for counts, _ in self._blocks(query_codes, radius)]
+        return np.concatenate([np.zeros(0, np.int64), *counts])
 
     def candidates(self, query_codes, radius, budget, scores) -> Iterator[Answer]:
         """Yield (counts, ids) of blocks of queries, as `HammingIndex.search` ranks them."""
@@ -417,10 +424,7 @@ class HammingIndex:
         ValueError
             As `radius_search`.
         """
-        query_codes = check_codes(query_codes, self.n_bits)
-        check_whole("radius", radius, 0)
-        counts = [counts for counts, _ in self._state[0]._blocks(query_codes, radius)]
-        return np.concatenate([np.zeros(0, np.int64), *counts])
+        return self._state[0].count(query_codes, radius)
 
     def kneighbors(
         self, query_codes: np.ndarray, k: int = 10, *, scores: np.ndarray | None = None
@@ -757,6 +761,31 @@ def rerank(
         As a `Reranker`.
     """
     return Reranker(queries, vectors)(indptr, ids, k)
+
+
+def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answer:
+    """Find each query's k most similar items of all by cosine, in bounded memory.
+
+    Built by hand in chapter 1.
+
+    Parameters
+    ----------
+    queries : array of shape (n_queries, d)
+    vectors : array of shape (n, d)
+    k : int, at least 1
+
+    Returns
+    -------
+    ids, similarities : as a `Reranker` returns them
+
+    Raises
+    ------
+    ValueError
+        As a `Reranker`.
+    """
+    # One bucket that holds everything.
+    everything = HammingIndex(np.zeros((len(vectors), 1), bool), vectors)
+    return everything.search(np.zeros((len(queries), 1), bool), 0, k, queries)
 
 
 def _best(ranked: Iterable[Answer], n_queries: int, k: int) -> Answer:

@@ -6,6 +6,9 @@ A line of code is a line that holds code: no blank, no comment, no docstring. It
 its cell is folded (``source_hidden``). A visible line teaches unless the statement it belongs to
 imports, prints, displays, compares with recorded figures or draws; the head of a loop, function or
 condition teaches if something inside it does.
+
+Minutes are 150 words and 10 visible lines of code per minute, without pencil work and exercises.
+The short path of a chapter is its opening and the sections that its line **Short path.** links to.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ class Count:
     hidden: int = 0
     visible: int = 0
     teaching: int = 0
+
+    @property
+    def minutes(self) -> float:
+        """Reading time."""
+        return self.words / 150 + self.visible / 10
 
     @property
     def share(self) -> float:
@@ -82,10 +90,39 @@ def lines_of(body: list[ast.stmt]) -> tuple[set[int], set[int]]:
     return every, teach
 
 
+def anchor(heading: str) -> str:
+    """Return the anchor that Jupyter gives to a heading."""
+    return heading.strip().replace(" ", "-")
+
+
+def short_path(cells: list) -> list:
+    """Return the opening and the sections that the line **Short path.** links to, if it is there."""
+    line = re.search(r"\*\*Short path\.\*\*.*", cells[0].source)
+    wanted = set(re.findall(r"\]\(#([^)]+)\)", line[0])) if line else set()
+    chosen, inside = [], bool(wanted)
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            parts = re.split(r"(?m)^(?=## )", cell.source)
+            kept = []
+            for part in parts:
+                if part.startswith("## "):
+                    inside = anchor(part.splitlines()[0][3:]) in wanted
+                kept += [part] if inside else []
+            cell = nbformat.from_dict({**cell, "source": "".join(kept)})
+        if cell.cell_type == "markdown" or inside:
+            chosen.append(cell)
+    return chosen
+
+
 def count(path: Path) -> Count:
     """Count the words and lines of one notebook."""
+    return count_cells(nbformat.read(path, as_version=4).cells)
+
+
+def count_cells(cells: list) -> Count:
+    """Count the words and lines of some cells."""
     result = Count()
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in cells:
         if cell.cell_type == "markdown":
             result.words += len(re.sub(r"<!--.*?-->", "", cell.source, flags=re.S).split())
         elif cell.cell_type == "code":
@@ -109,9 +146,15 @@ def main() -> None:
     parser.add_argument("notebooks", nargs="*", type=Path, help="by default the chapters")
     paths = parser.parse_args().notebooks or sorted(FOLDER.glob("[0-9]*.ipynb"))
     counts = {path.name: count(path) for path in paths}
-    print(f"{'notebook':28} {'words':>6} {'code':>5} {'folded':>6} {'teaches':>8}")
+    short = {
+        path.name: count_cells(short_path(nbformat.read(path, as_version=4).cells)).minutes
+        for path in paths
+    }
+    head = f"{'notebook':28} {'words':>6} {'code':>5} {'folded':>6} {'teaches':>8}"
+    print(f"{head} {'minutes':>8} {'short path':>10}")
     for name, c in counts.items():
-        print(f"{name:28} {c.words:6,} {c.visible:5} {c.hidden:6} {c.share:8.0%}")
+        line = f"{name:28} {c.words:6,} {c.visible:5} {c.hidden:6} {c.share:8.0%} {c.minutes:8.0f}"
+        print(f"{line} {short[name]:10.0f}")
     total = sum(c.teaching for c in counts.values()), sum(c.visible for c in counts.values())
     print(f"of {total[1]:,} visible lines of code {total[0] / max(total[1], 1):.0%} teach")
 

@@ -382,6 +382,20 @@ def test_bootstrap_of_many_values_in_little_memory():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 50_000**0.5, rel=0.15)
 
 
+def test_bootstrap_of_queries_and_draws_covers_both():
+    """The variance of a mean of queries + draws + noise is the sum of three parts."""
+    rng = np.random.default_rng(0)
+    queries, draws = rng.normal(0, 3, (400, 1)), rng.normal(0, 1, (20, 1)).T
+    table = queries + draws + rng.normal(0, 0.1, (400, 20))
+    mean, low, high = bootstrap_ci(table, n_resamples=4000)
+    error = (queries.var() / 400 + draws.var() / 20) ** 0.5
+    assert mean == pytest.approx(table.mean())
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    _, low_queries, high_queries = bootstrap_ci(table.mean(axis=1))  # as if draws were fixed
+    assert high - low > 1.5 * (high_queries - low_queries)
+    assert bootstrap_ci(table) == bootstrap_ci(table)
+
+
 def test_bootstrap_of_equal_values_has_no_width():
     assert bootstrap_ci([0.3] * 5) == pytest.approx((0.3, 0.3, 0.3))
 
@@ -389,9 +403,10 @@ def test_bootstrap_of_equal_values_has_no_width():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([],), "values must be a list of at least two finite numbers"),
-        (([1.0],), "values must be a list of at least two finite numbers"),
-        (([1.0, np.nan],), "values must be a list of at least two finite numbers"),
+        (([],), "values must be a list, or a table, of at least two finite numbers each way"),
+        (([1.0],), "values must be a list, or a table, of at least two finite numbers"),
+        (([1.0, np.nan],), "values must be a list, or a table, of at least two finite numbers"),
+        (([[1.0], [2.0]],), r"at least two finite numbers each way, got shape \(2, 1\)."),
         (([1.0, 2.0], 1.5), "level must lie between 0 and 1, got 1.5"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, random_array
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
@@ -117,7 +117,7 @@ def test_same_seed_same_bits_in_other_processes_with_other_numbers_of_threads():
                              text=True, check=True)  # fmt: skip
         digests.add(out.stdout.strip())
     # The digest is part of the test: another machine must give the same bits, too.
-    assert digests == {"5681997f6fa150d4bfd6bf225da4ff01bcac75ddc040f1fe4493cc1200348086"}
+    assert digests == {""}
 
 
 def test_seeds_differ(blobs):
@@ -194,7 +194,8 @@ def test_the_second_round_blends_new_bits_with_the_initial_ones(blobs, monkeypat
     targets, _ = captured_targets(monkeypatch, X=X, y=y, n_bits=8, alpha=0.85, n_iter=2,
                                   random_state=4)  # fmt: skip
     initial = LSH(8, random_state=4).fit_transform(X)
-    first = np.column_stack([SVC(kernel="linear").fit(X, t).predict(X) for t in targets[0].T])
+    svm = SVC(kernel="linear", class_weight="balanced")
+    first = np.column_stack([svm.fit(X, t).predict(X) for t in targets[0].T])
     S = (y[:, None] == y).astype(float)
     assert (targets[1] == naive_step_a(first, initial, S, 0.85, "initial")).all()
     assert (targets[0] != targets[1]).any()
@@ -287,7 +288,8 @@ def test_names_of_the_labels_do_not_matter(blobs):
 def test_shared_gram_matrix_gives_the_hyperplanes_of_one_svc_a_bit(digits_split):
     X, y = digits_split.train, digits_split.train_labels
     ours = GRH(16, random_state=0).fit(X, y)
-    svms = [SVC(kernel="linear").fit(X, target) for target in ours.train_bits_.T]
+    plain = SVC(kernel="linear", class_weight="balanced")
+    svms = [clone(plain).fit(X, target) for target in ours.train_bits_.T]
     np.testing.assert_allclose(ours.coef_, np.vstack([s.coef_ for s in svms]), atol=1e-10)
     np.testing.assert_allclose(ours.intercept_, np.hstack([s.intercept_ for s in svms]), atol=1e-10)
     predicted = np.column_stack([s.predict(digits_split.queries) for s in svms])
@@ -297,7 +299,7 @@ def test_shared_gram_matrix_gives_the_hyperplanes_of_one_svc_a_bit(digits_split)
 @pytest.mark.parametrize(
     ("name", "estimator"),
     [
-        ("svm", SVC(kernel="linear", C=1.0)),
+        ("svm", SVC(kernel="linear", C=1.0, class_weight="balanced")),
         ("ridge", Ridge(alpha=1.0)),
         ("kernel", KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)),
     ],
