@@ -29,7 +29,7 @@ CLOSING = ["What we saw", "Exercises", "In practice", "Further reading", "Next"]
 # or, for a figure of the digits, 0.577<!--=digits:key-->.
 TIED = re.compile(r"([−-]?\d[\d,]*(?:\.\d+)?)(\s?%)?\**<!--=(?:(\w+):)?([\w.]+)-->")
 # Text in which numbers are not results: code, formulas, links, other comments.
-NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|<!--.*?-->",
+NOT_PROSE = re.compile(r"\bFigures? \d+\.\d+|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|<!--.*?-->",
                        re.S)  # fmt: skip
 
 
