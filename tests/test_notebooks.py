@@ -28,9 +28,11 @@ CLOSING = ["What we saw", "Exercises", "In practice", "Further reading", "Next"]
 # A number in prose and the key of the recorded figure it quotes: 0.371<!--=key-->, 72 %<!--=key-->,
 # or, for a figure of the digits, 0.577<!--=digits:key-->.
 TIED = re.compile(r"([−-]?\d[\d,]*(?:\.\d+)?)(\s?%)?\**<!--=(?:(\w+):)?([\w.]+)-->")
-# Text in which numbers are not results: code, formulas, links, other comments.
-NOT_PROSE = re.compile(r"\bFigures? \d+\.\d+|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|<!--.*?-->",
-                       re.S)  # fmt: skip
+# Text in which numbers are not results: code, formulas, links, figures' names, other comments.
+NOT_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|Figures? \d+\.\d+|<!--.*?-->",
+    re.S,
+)
 
 
 def read(path):
@@ -53,11 +55,21 @@ def hidden(cell):
     return cell.metadata.get("jupyter", {}).get("source_hidden", False)
 
 
-def checkpoint_names(path):
-    """First arguments of the calls of checkpoint in a notebook: prefixes of recorded keys."""
-    return re.findall(
-        r"\bcheckpoint\(\s*\"(\w+)\"", "\n".join(c.source for c in code_cells(read(path)))
-    )
+def checkpoints(path):
+    """Prefix of the recorded keys and data set (None: the chosen one) of each checkpoint."""
+    calls = [
+        node
+        for cell in code_cells(read(path))
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "checkpoint"
+    ]
+    named = ({k.arg: k.value for k in call.keywords}.get("dataset") for call in calls)
+    return [(c.args[0].value, n and n.value) for c, n in zip(calls, named, strict=True)]
+
+
+def is_of(key, prefix):
+    """Whether a recorded key belongs to the checkpoint of that prefix."""
+    return f"{key}_".startswith(f"{prefix}_")
 
 
 def prose(notebook):
@@ -178,12 +190,19 @@ class TestEveryChapter:
                 found += int(number)
         assert found >= 5
 
-    def test_checked_figures_are_recorded_for_both_datasets(self, path):
-        names = checkpoint_names(path)
-        assert names and len(set(names)) == len(names)
+    def test_checked_figures_are_recorded_for_their_datasets(self, path):
+        # Both, but for a checkpoint that names one: its figures are recorded there and only there.
+        named = checkpoints(path)
+        assert named and len(dict(named)) == len(named)
         for dataset in ("digits", "cifar10"):
-            for prefix in names:
-                assert any(f"{key}_".startswith(f"{prefix}_") for key in recorded(dataset)), prefix
+            for prefix, only in named:
+                found = any(is_of(key, prefix) for key in recorded(dataset))
+                assert found == (only in (None, dataset)), f"{prefix} for {dataset}"
+
+    def test_a_chapter_of_one_dataset_names_it_in_its_checkpoints(self, path):
+        source = "\n".join(c.source for c in code_cells(read(path)))
+        if set(re.findall(r"\bload_dataset\((.*?)\)", source)) == {'"digits"'}:
+            assert {dataset for _, dataset in checkpoints(path)} == {"digits"}
 
     def test_says_what_a_tick_means(self, path):
         assert "✓" in "\n".join(prose(read(path)))
@@ -226,9 +245,9 @@ class TestEveryChapter:
 
 
 def test_no_recorded_figure_is_left_over():
-    used = {"run", *(name for path in CHAPTERS + SOLUTIONS for name in checkpoint_names(path))}
+    used = {"run", *(prefix for path in CHAPTERS + SOLUTIONS for prefix, _ in checkpoints(path))}
     for dataset in ("digits", "cifar10"):
-        left = [k for k in recorded(dataset) if not any(f"{k}_".startswith(f"{u}_") for u in used)]
+        left = [key for key in recorded(dataset) if not any(is_of(key, u) for u in used)]
         assert left == []
 
 
