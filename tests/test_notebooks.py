@@ -28,9 +28,11 @@ CLOSING = ["What we saw", "Exercises", "In practice", "Further reading", "Next"]
 # A number in prose and the key of the recorded figure it quotes: 0.371<!--=key-->, 72 %<!--=key-->,
 # or, for a figure of the digits, 0.577<!--=digits:key-->.
 TIED = re.compile(r"([−-]?\d[\d,]*(?:\.\d+)?)(\s?%)?\**<!--=(?:(\w+):)?([\w.]+)-->")
-# Text in which numbers are not results: code, formulas, links, other comments.
-NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|<!--.*?-->",
-                       re.S)  # fmt: skip
+# Text in which numbers are not results: code, formulas, links, figures' names, other comments.
+NOT_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|Figure \d+\.\d+|<!--.*?-->",
+    re.S,
+)
 
 
 def read(path):
