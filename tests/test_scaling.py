@@ -18,6 +18,8 @@ distributed = pytest.importorskip(
     reason="SCALING OUT IS NOT TESTED: Dask is missing; pip install -r requirements-extras.txt",
 )
 
+dask = pytest.importorskip("dask")
+
 CHAPTER = Path(__file__).resolve().parent.parent / "notebooks/10_scaling_out.ipynb"
 SHARDS, SIZE, K = 6, 5_000, 10
 
@@ -37,12 +39,12 @@ def chapter():
 def client(tmp_path):
     """Start two workers, and check that closing them leaves no process behind."""
     with (
+        dask.config.set({"temporary-directory": str(tmp_path)}),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            local_directory=str(tmp_path),
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,
