@@ -67,6 +67,16 @@ def test_the_picture_learns_the_bits_of_its_text(views):
     np.testing.assert_array_equal(hasher.train_bits_[:, varying], given[:, varying])
 
 
+def test_the_smoothed_bits_are_learned_not_the_predicted_ones(views):
+    image, _, y = (view[:90] for view in views)
+    noise = np.random.RandomState(2).standard_normal((90, 12))  # says nothing of the class
+    hasher = CrossModalGRH(16, random_state=0).fit(image, noise, y)
+    smoothed = hasher.text_.train_bits_
+    varying = (smoothed != smoothed[0]).any(axis=0)
+    assert (hasher.transform(noise, "text") != smoothed)[:, varying].any()
+    np.testing.assert_array_equal(hasher.train_bits_[:, varying], smoothed[:, varying])
+
+
 def test_a_constant_bit_is_shared_by_both_views(views):
     """Step A leaves a bit constant, the text view draws a hyperplane; pictures learn that one."""
     hasher = fitted(views)
