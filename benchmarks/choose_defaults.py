@@ -11,7 +11,7 @@ over the partitions. The best of many settings is flattered: a setting whose int
 better than the default.
 The table goes to results/defaults_cifar10.csv.
 
-    python -m benchmarks.choose_defaults    # some MINUTES minutes on two cores
+    python -m benchmarks.choose_defaults    # some three minutes on two cores
 """
 
 from __future__ import annotations

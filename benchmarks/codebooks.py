@@ -23,10 +23,11 @@ or 20 in place of 10 change mAP by less than 0.01 (a look at 200 queries of the 
 
 An interval counts splits (or choices) and draws as two crossed factors: the variance of the mean
 is (MS_splits + MS_draws) / N, degrees of freedom by Satterthwaite. That is a little too wide, as
-it counts their interaction twice. Each split has its own queries and training set. "difference" is
-to the method in the column "reference", paired by split and draw.
+it counts their interaction twice. Each split has its own queries and training set. Where the column
+"reference" names a method, the figures are differences to it, paired by split and draw. n_bits is 0
+for what has no bits; its differences are to 16 bits of the reference.
 
-    python -m benchmarks.codebooks      # about MINUTES minutes on two cores
+    python -m benchmarks.codebooks      # about six minutes on two cores
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ from grh_helpers.hashing import class_codes
 GAMMA, RIDGE, SHARPNESS, BLOCK = 4.0, 0.1, 10.0, 2048
 BETAS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 KEYS = ["question", "method", "n_bits", "labels", "measure"]
-REFERENCE = {
-    "code books": "majority of LSH bits (GRH)",
-    "graphs": "majority of LSH bits (GRH)",
-    "held-out classes": "majority of LSH bits (GRH)",
-    "baselines": "LSH",
+GRH_BOOK, ON_SITE = "majority of LSH bits (GRH)", "ITQ, fitted to the database"
+REFERENCES = {
+    "code books": (GRH_BOOK,),
+    "graphs": (GRH_BOOK,),
+    "held-out classes": (GRH_BOOK, "ITQ", ON_SITE),
+    "baselines": ("LSH", "exact cosine"),
 }
 
 
@@ -155,6 +157,11 @@ def _itq(case: Case, n_bits: int, rng) -> np.ndarray:
     return ITQ(n_bits, random_state=rng).fit_transform(case.train)
 
 
+def _itq_on_site(case: Case, n_bits: int, rng) -> np.ndarray:
+    """Bits by an ITQ that was fitted to 2,000 rows of the database: it needs no labels."""
+    return ITQ(n_bits, random_state=rng).fit(case.database[:2000]).transform(case.train)
+
+
 def _cca(case: Case, n_bits: int, rng) -> np.ndarray:
     itq = ITQ(n_bits, supervised=True, random_state=rng)
     return itq.fit(case.train, case.members).transform(case.train)
@@ -165,7 +172,7 @@ def _maxmin(case: Case, n_bits: int, rng) -> np.ndarray:
 
 
 BOOKS: dict[str, Callable] = {  # a code per class
-    "majority of LSH bits (GRH)": lambda c, b, rng: majority(_lsh(c, b, rng), c.members),
+    GRH_BOOK: lambda c, b, rng: majority(_lsh(c, b, rng), c.members),
     "random class codes": lambda c, b, rng: rng.random_sample((c.n_classes, b)) < 0.5,
     "max-min": _maxmin,
     "majority of ITQ-CCA bits": lambda c, b, rng: majority(_cca(c, b, rng), c.members),
@@ -195,13 +202,13 @@ GRAPHS: dict[str, tuple[Callable, Callable]] = {  # bits of each training row, a
     "no graph, ITQ bits": (_itq, lambda c: np.eye(len(c.train))),
     "20 nearest of the class": (_lsh, nearest_of_class),
     "20 nearest of the class, ITQ bits": (_itq, nearest_of_class),
+    f"20 nearest of the class, {ON_SITE}": (_itq_on_site, nearest_of_class),
     "nouns": (_lsh, lambda c: same(c.nouns)),
     "nouns and classes": (_lsh, lambda c: same(c.nouns) + same(c.members)),
 }
 HASHERS = {"LSH": LSH, "ITQ": ITQ}
-ON_SITE = "ITQ, fitted to the database"  # to 2,000 rows: it needs no labels
 LIMITS = ["predicted class as the code", "soft class scores", "exact cosine", "random codes"]
-HALVES = "half max-min, half ITQ"
+HALVES = ["half max-min, half ITQ", f"half max-min, half {ON_SITE}"]
 
 
 def book_scores(case: Case, book: np.ndarray, onehot: list, rng) -> list[np.ndarray]:
@@ -263,10 +270,11 @@ def measure(
         if name in BOOKS:
             book = BOOKS[name](case, b, rng)
             codes = [part >= 0 for part in book_scores(case, book, onehot, rng)]
-        elif name == HALVES:
+        elif name in HALVES:
             book = _maxmin(case, b // 2, rng)
             left = [part >= 0 for part in book_scores(case, book, onehot, rng)]
-            right = ITQ(b - b // 2, random_state=rng).fit(case.train)
+            right = ITQ(b - b // 2, random_state=rng)
+            right.fit(case.train if name == HALVES[0] else case.database[:2000])
             codes = [np.hstack([a, right.transform(x)]) for a, x in zip(left, sides, strict=True)]
         elif name in GRAPHS:
             codes = [part[:, where[name, b, s]] >= 0 for part in scores]
@@ -294,21 +302,21 @@ def code_books(data: Dataset, seed: int, n_queries: int, n_train: int, draws: di
     """Compare all on one split of seen classes; with many labels only what they change."""
     case = make_case(data, n_queries, n_train, seed)
     few = [*list(BOOKS)[:4], "no graph", "LSH", *LIMITS[:2]]
-    names = few if n_train > 1000 else [*BOOKS, "no graph", HALVES, *HASHERS, ON_SITE, *LIMITS]
+    names = few if n_train > 1000 else [*BOOKS, "no graph", *HALVES, *HASHERS, ON_SITE, *LIMITS]
     return _frame("code books", len(case.train), seed, measure(case, names, draws))
 
 
 def graphs(data: Dataset, seed: int, n_queries: int, n_train: int, draws: dict) -> list[dict]:
     """Compare graphs, with right labels and with some wrong."""
     case = make_case(data, n_queries, n_train, seed)
-    found = measure(case, [REFERENCE["graphs"], "max-min", *GRAPHS], draws)
+    found = measure(case, [GRH_BOOK, "max-min", *GRAPHS], draws)
     found += with_wrong_labels(case, seed, draws)
     return _frame("graphs", len(case.train), seed, found)
 
 
 def with_wrong_labels(case: Case, seed: int, draws: dict) -> list[tuple]:
     """Compare graphs and code books that are given some wrong labels."""
-    names = [REFERENCE["graphs"], "random class codes", "max-min", "20 nearest of the class"]
+    names = [GRH_BOOK, "random class codes", "max-min", "20 nearest of the class"]
     names += LIMITS[:2]
     found = []
     for share in (0.1, 0.3):
@@ -330,7 +338,7 @@ def held_out(
 ) -> list[dict]:
     """Train on the other classes, search among these."""
     case = make_case(data, n_queries, n_train, seed, classes)
-    names = [*BOOKS, *GRAPHS, HALVES, *HASHERS, ON_SITE, *LIMITS]
+    names = [*BOOKS, *GRAPHS, *HALVES, *HASHERS, ON_SITE, *LIMITS]
     found = measure(case, names, draws) + with_wrong_labels(case, seed, draws)
     return _frame("held-out classes", 100 * round(len(case.train) / 100), seed, found)
 
@@ -400,7 +408,7 @@ def baselines(data: Dataset, seed: int, draws: int, budget: int = 1000) -> list[
         for name in HASHERS:
             hasher = HASHERS[name](16, random_state=s).fit(case.train)
             drawn[name, s] = [hasher.transform(x) for x in sides]
-        for name in ("majority of LSH bits (GRH)", "majority of ITQ-CCA bits", "max-min"):
+        for name in (GRH_BOOK, "majority of ITQ-CCA bits", "max-min"):
             rng = np.random.RandomState(s)
             book = BOOKS[name](case, 16, rng)
             drawn[name, s] = [part >= 0 for part in book_scores(case, book, onehot, rng)]
@@ -432,21 +440,23 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
-    """Average over splits and draws; differences to the reference are paired by both."""
+    """Average over splits and draws; differences to a reference are paired by both."""
     frame, table = pd.DataFrame(rows), []
     values = {key: part.pivot(index="split", columns="draw", values="value").to_numpy()
               for key, part in frame.groupby(KEYS, sort=False)}  # fmt: skip
     for key, value in values.items():
         line = dict(zip(KEYS, key, strict=True))
-        line |= {"splits": value.shape[0], "draws": value.shape[1]}
-        line |= dict(zip(("mean", "low", "high"), interval(value), strict=True))
-        reference = REFERENCE[line["question"]]
-        other = values.get((key[0], reference, line["n_bits"] or 16, *key[3:]))
-        if other is not None and line["method"] != reference:
-            gain = interval(value - other)
-            line |= dict(zip(("difference", "diff_low", "diff_high"), gain, strict=True))
-            line["reference"] = reference
-        table.append(line)
+        for reference in ("", *REFERENCES[line["question"]]):
+            lengths = [
+                n for n in (line["n_bits"], 16, 0) if (key[0], reference, n, *key[3:]) in values
+            ]
+            if reference == line["method"] or (reference and not lengths):
+                continue
+            other = values[key[0], reference, lengths[0], *key[3:]] if reference else 0.0
+            difference = value - other
+            line |= {"reference": reference, "splits": len(value), "draws": difference.shape[1]}
+            ends = dict(zip(("mean", "low", "high"), interval(difference), strict=True))
+            table.append(line | ends)
     return pd.DataFrame(table)
 
 
