@@ -30,6 +30,17 @@ def test_shared_factorisation_is_grh_with_that_start(case, name, init):
         assert value == pytest.approx(expected, abs=2e-4)
 
 
+def test_bit_equal_for_all_classes_is_a_hyperplane(digits):
+    case = codebooks.make_case(digits, 100, 300, 0, range(7))
+    book = codebooks.BOOKS[codebooks.GRH_BOOK](case, 16, np.random.RandomState(0))
+    assert (book == book[0]).all(axis=0).any()
+    [(*_, value)] = codebooks.measure(case, [codebooks.GRH_BOOK], {16: 1})
+    grh = GRH(16, learner="kernel", random_state=0).fit(case.train, case.members)
+    codes = grh.transform(case.queries), grh.transform(case.database)
+    expected = mean_average_precision(*codes, case.query_labels, case.database_labels)
+    assert value == pytest.approx(expected, abs=2e-4)
+
+
 @pytest.mark.parametrize(
     "name, init", [("20 nearest of the class", "lsh"), ("20 nearest of the class, ITQ bits", None)]
 )
