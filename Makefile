@@ -42,12 +42,12 @@ book: $(READY)           ## the book from the stored notebooks, in book/_build/h
 	$(BIN)/python -m pip install -q -r book/requirements.txt
 	rm -rf book/_build
 	$(BIN)/python book/stage.py $(if $(TEACHERS),--teachers) book/_build/stage
-	$(BIN)/python -m sphinx -q -W --keep-going book/_build/stage book/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -d book/_build/doctrees book/_build/stage book/_build/html
 	@echo "Open book/_build/html/index.html in a browser."
 
 book-test: $(READY)      ## every page of the book in headless Chromium; fails where there is none
 	$(BIN)/python -m pip install -q -r book/requirements.txt
-	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py
+	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -91,7 +91,7 @@ def build(folder, *options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     stage = [sys.executable, ROOT / "book/stage.py", *options, folder / "stage"]
     sphinx = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
-    for command in (stage, [*sphinx, folder / "stage", folder / "html"]):
+    for command in (stage, [*sphinx, "-d", folder / "doctrees", folder / "stage", folder / "html"]):
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
     return folder / "html"
