@@ -18,7 +18,6 @@ __all__ = ["Live", "alpha_and_rounds", "turning_lines"]
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"]
 _SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="{}" width="{}" height="{}" {}>{}</svg>'
 _FONT = 'font-family="sans-serif" font-size="8" style="background:#fff"'
-_RING = 'fill="none" stroke="#D55E00" stroke-width="1.5"'
 
 
 class Live:
@@ -42,8 +41,7 @@ class Live:
         code = "".join((scripts / f"{part}.js").read_text("utf-8") for part in ("common", name))
         width, height = (480 * int(side) // 220 for side in config["view"].split()[2:])
         svg = _SVG.format(config["view"], width, height, _FONT, shapes)
-        told = html.escape(json.dumps(config))
-        still = base64.b64encode(svg.encode()).decode()
+        told, still = html.escape(json.dumps(config)), base64.b64encode(svg.encode()).decode()
         self.html = (
             f'<figure class="grh-live" data-grh="{name}" data-config="{told}" style="margin:0;'
             f'max-width:{width}px"><img alt="{html.escape(alt)}" style="max-width:100%" '
@@ -133,7 +131,7 @@ def alpha_and_rounds(points, circles, runs, alt: str, alpha=0.8, names="abcdefgh
         for i, (x, y) in enumerate(points * 12 + [110 * bit + 55, 0]):
             shapes += _dot(x, -y, ["#fff", "#0072B2"][int(after[i][bit])], names[i], circles[i])
             if before[i][bit] != after[i][bit]:
-                shapes += f'<circle cx="{x:.0f}" cy="{-y:.0f}" r="8" {_RING}/>'
+                shapes += f'<circle cx="{x:.0f}" cy="{-y:.0f}" r="8" fill="none" stroke="#D55E00"/>'
     config = {"points": points.tolist(), "round": [int(c) for c in circles], "names": names}
     config |= {"alphas": [round(float(a), 2) for a in runs], "which": which, "runs": unique}
     config |= {"alpha": list(runs).index(alpha), "stage": 1, "unit": 12, "panel": 110}
