@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from sklearn.svm import SVC
-from test_book import BROWSER
+from test_book import BROWSER, need
 
 from grh_helpers import live
 
@@ -68,9 +68,7 @@ def test_what_the_script_is_told_is_what_was_given(both):
 @pytest.fixture(scope="module")
 def page_of(both, tmp_path_factory):
     """Open a page with both pictures in a browser; the argument is whether scripts run."""
-    pytest.importorskip("playwright", reason="The pictures are NOT tested: see `make book-test`.")
-    if not BROWSER:
-        pytest.skip("The pictures are NOT tested: there is no Chromium.")
+    need()
     from playwright.sync_api import sync_playwright
 
     path = tmp_path_factory.mktemp("live") / "page.html"
