@@ -50,14 +50,14 @@ notebooks/solutions/[0-9]*
 
 def mathjax() -> Path:
     """Return MathJax's ``tex-svg.js``, from the cache or the npm registry."""
-    version, member = "3.2.2", "package/es5/tex-svg.js"
+    version = "3.2.2"
     try:
         (script,) = pooch.retrieve(
             f"{REGISTRY.rstrip('/')}/mathjax/-/mathjax-{version}.tgz",
             known_hash=MATHJAX,
             fname=f"mathjax-{version}.tgz",
             path=pooch.os_cache("grh_helpers") / "book",
-            processor=pooch.Untar(members=[member]),
+            processor=pooch.Untar(members=["package/es5/tex-svg.js"]),
         )
     except (OSError, ValueError) as error:  # no network; a file with another checksum
         sys.exit(
@@ -97,8 +97,7 @@ def stage(folder: Path, teachers: bool = False) -> None:
         shutil.copyfile(path, target)
     first = next((ROOT / "notebooks").glob("00_*.ipynb"), ROOT / "notebooks/02_lsh_buckets.ipynb")
     index = (BOOK / "index.md").read_text(encoding="utf-8").replace("FIRST", first.name)
-    index += TEACHERS if teachers else ""
-    (folder / "index.md").write_text(index, encoding="utf-8")
+    (folder / "index.md").write_text(index + TEACHERS * teachers, encoding="utf-8")
     names = {name: getattr(grh_helpers, name).__module__ for name in sorted(grh_helpers.__all__)}
     text = (BOOK / "reference.md").read_text(encoding="utf-8")
     text = text.replace("NAMES", "\n".join(f"   ~{names[name]}.{name}" for name in names))
