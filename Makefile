@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate lint clean
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -38,11 +38,22 @@ bench: $(READY)          ## speed beside FAISS and the naive loops
 replicate: $(READY)      ## the paper's tables, from the raw pictures (a quarter of an hour on CIFAR-10)
 	$(RUN) -m benchmarks.replicate
 
+book: $(READY)           ## the book from the stored notebooks, in book/_build/html; TEACHERS=1 adds the answers
+	$(BIN)/python -m pip install -q -r book/requirements.txt
+	rm -rf book/_build
+	$(BIN)/python book/stage.py $(if $(TEACHERS),--teachers) book/_build/stage
+	$(BIN)/python -m sphinx -q -W --keep-going -d book/_build/doctrees book/_build/stage book/_build/html
+	@echo "Open book/_build/html/index.html in a browser."
+
+book-test: $(READY)      ## every page of the book in headless Chromium; fails where there is none
+	$(BIN)/python -m pip install -q -r book/requirements.txt
+	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
+
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) output book/_build
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, but %s is %d.%d; call make with PYTHON=python3.12, say." % (sys.executable, v[0], v[1]))'

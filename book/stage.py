@@ -1,0 +1,120 @@
+"""Lay out a copy of the notebooks as the book shows them; the stored notebooks stay as they are.
+
+python book/stage.py [--teachers] FOLDER
+
+Figures, their code and checkpoints are folded, and a cell that draws photographs, which may not be
+redistributed, says so. MathJax is fetched once, verified, and kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pooch
+
+import grh_helpers
+
+BOOK = Path(__file__).resolve().parent
+ROOT = BOOK.parent
+REGISTRY = os.environ.get("npm_config_registry") or "https://registry.npmjs.org"
+MATHJAX = "sha256:1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09"
+# Files that the pages link to or show.
+LINKED = ["README.md", "LICENSE", "results/*.csv", "results/*.png", "benchmarks/*.csv"]
+LINKED += ["benchmarks/*.png", "teaching/*.md", "teaching/*.pdf"]
+NOTE = """```{note}
+This cell shows photographs, which may not be redistributed.
+They appear when you run the notebook yourself.
+```"""
+MODULE = """# {0}
+
+```{{eval-rst}}
+.. automodule:: {0}
+   :members:
+   :show-inheritance:
+```
+"""
+TEACHERS = """
+```{toctree}
+:caption: For teachers
+:glob:
+
+notebooks/solutions/[0-9]*
+```
+"""
+
+
+def mathjax() -> Path:
+    """Return MathJax's ``tex-svg.js``, from the cache or the npm registry."""
+    version = "3.2.2"
+    try:
+        (script,) = pooch.retrieve(
+            f"{REGISTRY.rstrip('/')}/mathjax/-/mathjax-{version}.tgz",
+            known_hash=MATHJAX,
+            fname=f"mathjax-{version}.tgz",
+            path=pooch.os_cache("grh_helpers") / "book",
+            processor=pooch.Untar(members=["package/es5/tex-svg.js"]),
+        )
+    except (OSError, ValueError) as error:  # no network; a file with another checksum
+        sys.exit(
+            f"MathJax {version}, which draws the formulas, could not be had from {REGISTRY} "
+            f"({error}). Build once with a network, or set npm_config_registry to a mirror."
+        )
+    return Path(script)
+
+
+def shown(notebook, with_outputs: bool):
+    """Return the notebook with its figures' code and checkpoints folded, and the notes added."""
+    cells = []
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        draws = any("image/png" in out.get("data", {}) for out in cell.get("outputs", []))
+        if draws or cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.metadata["tags"] = [*tags, "hide-input"]
+        cells.append(cell)
+        if with_outputs and "cifar-images" in tags and not cell.outputs:
+            cells.append(nbformat.v4.new_markdown_cell(NOTE, id=f"{cell.id}-photographs"))
+    notebook.cells = cells
+    return notebook
+
+
+def stage(folder: Path, teachers: bool = False) -> None:
+    """Write the sources of the book into an empty folder, laid out like the project."""
+    folders = ["notebooks", "notebooks/exercises", *(["notebooks/solutions"] if teachers else [])]
+    for name in folders:
+        (folder / name).mkdir(parents=True)
+        for path in sorted((ROOT / name).glob("[0-9]*.ipynb")):
+            notebook = nbformat.read(path, as_version=4)
+            notebook = shown(notebook, with_outputs=name != "notebooks/exercises")
+            nbformat.write(notebook, folder / name / path.name)
+    for path in (path for pattern in LINKED for path in ROOT.glob(pattern)):
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+    first = next((ROOT / "notebooks").glob("00_*.ipynb"), ROOT / "notebooks/02_lsh_buckets.ipynb")
+    index = (BOOK / "index.md").read_text(encoding="utf-8").replace("FIRST", first.name)
+    (folder / "index.md").write_text(index + TEACHERS * teachers, encoding="utf-8")
+    names = {name: getattr(grh_helpers, name).__module__ for name in sorted(grh_helpers.__all__)}
+    text = (BOOK / "reference.md").read_text(encoding="utf-8")
+    text = text.replace("NAMES", "\n".join(f"   ~{names[name]}.{name}" for name in names))
+    (folder / "reference.md").write_text(text, encoding="utf-8")
+    (folder / "reference").mkdir()
+    for path in (ROOT / "grh_helpers").glob("[a-z]*.py"):
+        page = MODULE.format(f"grh_helpers.{path.stem}")
+        (folder / "reference" / f"{path.stem}.md").write_text(page, encoding="utf-8")
+    shutil.copyfile(BOOK / "conf.py", folder / "conf.py")
+    shutil.copytree(BOOK / "_static", folder / "_static")
+    shutil.copyfile(mathjax(), folder / "_static" / "tex-svg.js")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where to write; emptied first")
+    parser.add_argument("--teachers", action="store_true", help="with the answers")
+    arguments = parser.parse_args()
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    stage(arguments.folder, arguments.teachers)
