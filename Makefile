@@ -13,12 +13,14 @@ run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a 
 	$(RUN) -m grh_helpers run
 
 test: $(READY)           ## unit tests, then every notebook on the digits
+	$(BIN)/python -m pip install -q -r requirements-extras.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	GRH_DATASET=digits $(BIN)/python -m pytest -q
 	GRH_DATASET=digits $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
 test-cifar10: $(READY)   ## every stored output and recorded figure, on the real CIFAR-10
+	$(BIN)/python -m pip install -q -r requirements-extras.txt
 	GRH_DATASET=cifar10 $(BIN)/python -m grh_helpers run --check --output output/check
 	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
@@ -26,6 +28,7 @@ data: $(READY)           ## download CIFAR-10 (170 MB), verify it, compute GIST,
 	$(RUN) -m grh_helpers data
 
 notebooks: $(READY)      ## run the notebooks again, in place
+	$(BIN)/python -m pip install -q -r requirements-extras.txt
 	$(RUN) notebooks/_build.py run
 
 exercises: $(READY)      ## write the blank exercises from their solutions
