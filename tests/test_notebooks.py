@@ -30,7 +30,7 @@ CLOSING = ["What we saw", "Exercises", "In practice", "Further reading", "Next"]
 TIED = re.compile(r"([−-]?\d[\d,]*(?:\.\d+)?)(\s?%)?\**<!--=(?:(\w+):)?([\w.]+)-->")
 # Text in which numbers are not results: code, formulas, links, figures' names, other comments.
 NOT_PROSE = re.compile(
-    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|Figures? \d+\.\d+|<!--.*?-->",
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|arXiv:[\d.]+|Figures? \d+\.\d+|<!--.*?-->",
     re.S,
 )
 
