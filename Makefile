@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
-NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
+NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
 .PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 FOLDER = Path(__file__).resolve().parent
 CHAPTERS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+APPENDICES = sorted(FOLDER.glob("appendix_*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -143,7 +144,7 @@ def main() -> None:
         return
     if options.record:
         os.environ["GRH_RECORD"] = "1"
-    for path in tqdm(options.notebooks or CHAPTERS + SOLUTIONS, disable=None):
+    for path in tqdm(options.notebooks or CHAPTERS + APPENDICES + SOLUTIONS, disable=None):
         execute(path.resolve(), options.fresh, options.discard)
 
 

@@ -18,6 +18,7 @@ import _build  # noqa: E402
 import _count  # noqa: E402
 
 CHAPTERS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+APPENDICES = sorted(FOLDER.glob("appendix_*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
 BLANKS = sorted((FOLDER / "exercises").glob("[0-9]*.ipynb"))
 
@@ -99,7 +100,7 @@ def untied_figures(text):
     return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)|(?<![\w.])\d+\s?%", text)
 
 
-@pytest.mark.parametrize("path", CHAPTERS + SOLUTIONS, ids=name)
+@pytest.mark.parametrize("path", CHAPTERS + APPENDICES + SOLUTIONS, ids=name)
 class TestEveryNotebook:
     def test_ran_once_from_top_to_bottom(self, path):
         counts = [c.execution_count for c in code_cells(read(path)) if c.source.strip()]
@@ -244,8 +245,14 @@ class TestEveryChapter:
         assert f"exercises/{path.name}" in "\n".join(prose(read(path)))
 
 
+def test_every_notebook_is_a_chapter_or_an_appendix():
+    assert sorted(FOLDER.glob("*.ipynb")) == sorted(CHAPTERS + APPENDICES)
+    assert (_build.CHAPTERS, _build.APPENDICES) == (CHAPTERS, APPENDICES)
+
+
 def test_no_recorded_figure_is_left_over():
-    used = {"run", *(prefix for path in CHAPTERS + SOLUTIONS for prefix, _ in checkpoints(path))}
+    notebooks = CHAPTERS + APPENDICES + SOLUTIONS
+    used = {"run", *(prefix for path in notebooks for prefix, _ in checkpoints(path))}
     for dataset in ("digits", "cifar10"):
         left = [key for key in recorded(dataset) if not any(is_of(key, u) for u in used)]
         assert left == []
