@@ -7,7 +7,8 @@ READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate lint clean
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate lint clean \
+        worksheet assignments variants slides offline-kit offline-kit-test
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -37,6 +38,24 @@ bench: $(READY)          ## speed beside FAISS and the naive loops
 
 replicate: $(READY)      ## the paper's tables, from the raw pictures (a quarter of an hour on CIFAR-10)
 	$(RUN) -m benchmarks.replicate
+
+worksheet: $(READY)      ## the pencil worksheet and its answers, as PDF
+	$(BIN)/python teaching/worksheet.py
+
+assignments: $(READY)    ## the exercises in nbgrader's format, in output/assignments
+	$(BIN)/python teaching/assignments.py output/assignments
+
+variants: $(READY)       ## pencil questions with numbers of one's own: make variants SEED=7
+	$(BIN)/python teaching/variants.py $(or $(SEED),0) output/variants
+
+slides: $(READY)         ## slides from the stored notebooks, in output/slides
+	$(BIN)/python teaching/slides.py output/slides
+
+offline-kit: $(READY)    ## wheels, repository and a README for a room without network
+	$(BIN)/python teaching/offline_kit.py output/offline-kit
+
+offline-kit-test: $(READY)  ## install from the kit with the package index switched off
+	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,15 +1,22 @@
 """What is handed to teachers: figures, minutes, sections and marks agree with the series."""
 
+import ast
 import re
-from pathlib import Path
+import sys
 
+import numpy as np
 import pytest
 from test_notebooks import FOLDER, prose, read, untied_figures, wrong_figures
 
+from grh_helpers import graph_step
 from grh_helpers.checkpoints import recorded
 
 ROOT = FOLDER.parent
 TEACHING = ROOT / "teaching"
+sys.path.insert(0, str(TEACHING))
+
+import worksheet  # noqa: E402
+
 PAGES = sorted(TEACHING.glob("*.md"))
 RUN_SHEETS = (TEACHING / "run_sheets.md").read_text(encoding="utf-8")
 QUESTIONS = (TEACHING / "questions.md").read_text(encoding="utf-8")
@@ -73,7 +80,9 @@ def test_polls_that_the_run_sheets_name_exist_and_have_one_right_answer():
 
 
 def test_marks_of_each_exam_question_add_up():
-    questions = re.findall(r"\*\*Exam question\*\* \[(\d+)\]\.(.*?)\*Model answer\.\*", QUESTIONS, re.S)
+    questions = re.findall(
+        r"\*\*Exam question\*\* \[(\d+)\]\.(.*?)\*Model answer\.\*", QUESTIONS, re.S
+    )
     assert len(questions) == 11
     for total, text in questions:
         assert int(total) == sum(map(int, re.findall(r"\[(\d+)\]", text))), text[:60]
@@ -82,3 +91,44 @@ def test_marks_of_each_exam_question_add_up():
 def test_marks_of_the_project_add_up_to_100():
     project = (TEACHING / "project.md").read_text(encoding="utf-8")
     assert sum(map(int, re.findall(r"^\| (\d+) \|", project, re.M))) == 100
+
+
+class TestWorksheet:
+    def test_same_bytes_each_time_and_as_stored(self, tmp_path):
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            worksheet.write(tmp_path / folder)
+        for name in ("worksheet.pdf", "worksheet_answers.pdf"):
+            one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
+            assert one == two and b"/Count 4" in one
+            assert abs(len(one) - (TEACHING / name).stat().st_size) < 2000, "run: make worksheet"
+
+    def test_toys_are_those_of_the_chapters(self):
+        def literal(path, pattern):
+            code = "\n".join(c.source for c in read(FOLDER / path).cells if c.cell_type == "code")
+            return ast.literal_eval(re.search(pattern, code, re.S)[1])
+
+        two, three, four = "02_lsh_buckets.ipynb", "03_hamming_search.ipynb", "04_grh_steps.ipynb"
+        points, normals = (
+            rf"\b{name} = np\.array\(\s*(\[\[.*?\]\])\s*\)" for name in ("points", "normals")
+        )
+        assert literal(two, points) == worksheet.POINTS_2.tolist()
+        assert literal(two, normals) == worksheet.NORMALS_2.tolist()
+        assert literal(three, r"items = (\{.*?\})") == worksheet.ITEMS_3
+        assert literal(four, points) == worksheet.POINTS_4.tolist()
+        assert literal(four, normals) == worksheet.NORMALS_4.tolist()
+        assert literal(four, r"written\(toy_L1\) == (\[.*?\])") == worksheet.LEARNED_4
+
+    def test_step_a_agrees_with_the_package(self):
+        first = np.where(worksheet.POINTS_4 @ worksheet.NORMALS_4.T >= 0, 1, -1)
+
+        def mean(signs):
+            halves = [signs[worksheet.SHIP].mean(axis=0), signs[~worksheet.SHIP].mean(axis=0)]
+            return np.array(halves)[(~worksheet.SHIP).astype(int)]
+
+        expected = graph_step(first > 0, first > 0, mean, worksheet.ALPHA)
+        for bit in range(3):
+            rows = worksheet.step_a(first[:, bit], first[:, bit])
+            assert [row[-2] == "+1" for row in rows] == expected[:, bit].tolist()
+            flips = (expected != (first > 0))[:, bit]
+            assert [row[-1] == "flips" for row in rows] == flips.tolist()
