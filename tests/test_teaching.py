@@ -1,12 +1,21 @@
 """What is handed to teachers: figures, minutes, sections and marks agree with the series."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
+import zipfile
+from fractions import Fraction
+from importlib.util import find_spec
+from itertools import product
+from math import comb
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
-from test_notebooks import FOLDER, prose, read, untied_figures, wrong_figures
+from test_notebooks import FOLDER, SOLUTIONS, prose, read, tags, untied_figures, wrong_figures
 
 from grh_helpers import graph_step
 from grh_helpers.checkpoints import recorded
@@ -15,6 +24,9 @@ ROOT = FOLDER.parent
 TEACHING = ROOT / "teaching"
 sys.path.insert(0, str(TEACHING))
 
+import _build  # noqa: E402
+import assignments  # noqa: E402
+import variants  # noqa: E402
 import worksheet  # noqa: E402
 
 PAGES = sorted(TEACHING.glob("*.md"))
@@ -132,3 +144,158 @@ class TestWorksheet:
             assert [row[-2] == "+1" for row in rows] == expected[:, bit].tolist()
             flips = (expected != (first > 0))[:, bit]
             assert [row[-1] == "flips" for row in rows] == flips.tolist()
+
+
+def run_cells(notebook):
+    """Run the code of a notebook and return, for each check cell, its error or None."""
+    names, found = {}, []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        try:
+            exec(cell.source, names)
+            error = None
+        except AssertionError as caught:
+            error = caught
+        if "check" in tags(cell):
+            found.append(error)
+        else:
+            assert error is None
+    return found
+
+
+class TestVariants:
+    @pytest.mark.parametrize("seed", range(40))
+    def test_answers_pass_and_blanks_do_not(self, seed):
+        answers = variants.notebook(seed)
+        assert run_cells(answers) == [None] * 6
+        blanks = run_cells(_build.blank(answers))
+        assert all("no answer yet" in str(error) for error in blanks) and len(blanks) == 6
+
+    def test_a_wrong_answer_is_refused(self):
+        answers = variants.notebook(3)
+        for cell in answers.cells:
+            if "solution" in tags(cell):
+                cell.source += "\n" + re.sub(r"(answer_\d) = .*", r"\1 = (\1, 1)", cell.source)
+        assert all("not right" in str(error) for error in run_cells(answers))
+
+    def test_seeds_differ_and_a_seed_repeats(self):
+        def texts(seed):
+            return [c.source for c in variants.notebook(seed).cells if c.cell_type == "markdown"]
+
+        assert texts(1) == texts(1)
+        for question in range(1, 7):
+            assert len({texts(seed)[question] for seed in range(20)}) >= 8
+
+    def test_answers_agree_with_slow_ways_to_them(self):
+        for seed in range(20):
+            text, answer = variants.ties(np.random.default_rng(seed))
+            near, hits, far, more, k = map(
+                int, re.findall(r"(?<!distance )\b(\d+)\b(?!\.\))", text)
+            )
+            ranks = [Fraction(hits, near)] * near + [Fraction(more, far)] * far
+            assert answer == sum(ranks[:k]) / k
+            text, answer = variants.flips(np.random.default_rng(seed))
+            votes = np.array([-1, *ast.literal_eval(re.search(r"`(.*)`", text)[1])])
+            for alpha, flipped in ((float(answer) - 1e-6, False), (float(answer) + 1e-6, True)):
+                assert (alpha * votes.mean() - (1 - alpha) > 0) == flipped
+            text, (whole, cut) = variants.probes(np.random.default_rng(seed))
+            bits, radius, m, width = map(int, re.findall(r"\b(\d+)\b(?!\.\))", text))
+            assert (
+                whole == sum(c.bit_count() <= radius for c in range(2 ** min(bits, 18)))
+                or bits > 18
+            )
+            radii = min(
+                (r for r in product(range(-1, width + 1), repeat=m) if sum(r) + m > radius),
+                key=lambda r: sum(comb(width, i) for chunk in r for i in range(chunk + 1)),
+            )
+            assert cut == sum(comb(width, i) for chunk in radii for i in range(chunk + 1))
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=stem)
+def test_assignment_holds_all_answers_and_checks(path):
+    solution = read(path)
+    exported = assignments.assignment(read(path))
+    about = [c.metadata.get("nbgrader", {}) for c in exported.cells]
+    checks = [c for c in solution.cells if "check" in tags(c)]
+    assert sum(a.get("grade", False) for a in about) == len(checks) >= 2
+    assert all(a["locked"] and a["points"] == 2 for a in about if a.get("grade"))
+    answers = [c for c in solution.cells if "solution" in tags(c)]
+    assert sum(a.get("solution", False) for a in about) == len(answers)
+    ids = [a["grade_id"] for a in about if a]
+    assert len(set(ids)) == len(ids)
+    source = "\n".join(c.source for c in exported.cells)
+    assert source.count(assignments.BEGIN) == source.count(assignments.END) == len(answers)
+    assert not any("teacher" in tags(c) for c in exported.cells)
+    left = re.sub(rf"{assignments.BEGIN}.*?{assignments.END}", "", source, flags=re.S)
+    for cell in answers:
+        longest = max(cell.source.splitlines(), key=len)
+        assert longest in source and (longest not in left or longest in _build_blank_text(solution))
+
+
+def _build_blank_text(solution):
+    return "\n".join(c.source for c in _build.blank(solution).cells)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("nbgrader") is None,
+                    reason="nbgrader is not installed: pip install -r teaching/requirements.txt")  # fmt: skip
+@pytest.mark.parametrize("path", SOLUTIONS, ids=stem)
+def test_nbgrader_gives_full_marks_to_answers_and_none_to_blanks(path, tmp_path):
+    from nbgrader.api import Gradebook
+
+    assignments.main(tmp_path, [path])
+    binaries = str(Path(sys.executable).parent)
+    environment = {**os.environ, "GRH_DATASET": "digits",
+                   "PATH": os.pathsep.join([binaries, os.environ["PATH"]]),
+                   "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}  # fmt: skip
+
+    def nbgrader(*words):
+        done = subprocess.run([sys.executable, "-m", "nbgrader", *words, path.stem, "--create"],
+                              cwd=tmp_path, env=environment, capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    nbgrader("generate_assignment")
+    released = read(tmp_path / "release" / path.stem / path.name)
+    assert "SOLUTION" not in "\n".join(c.source for c in released.cells)
+    answers = read(tmp_path / "source" / path.stem / path.name)
+    cheated = nbformat.from_dict(released)
+    for cell in cheated.cells:
+        if "check" in tags(cell):
+            cell.source = "pass"
+    for student, notebook in (("answers", answers), ("blank", released), ("cheat", cheated)):
+        folder = tmp_path / "submitted" / student / path.stem
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / path.name)
+    nbgrader("autograde")
+    checks = sum("check" in tags(c) for c in released.cells)
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
+        marks = {s.student.id: s.score for s in gradebook.assignment_submissions(path.stem)}
+    assert marks == {"answers": 2 * checks, "blank": 0, "cheat": 0}
+
+
+@pytest.mark.slow
+def test_offline_kit_installs_without_an_index(tmp_path):
+    kit = ROOT / "output" / "offline-kit"
+    if not (kit / "README.md").exists():
+        pytest.skip("there is no output/offline-kit: make offline-kit")
+    (archive,) = kit.glob("*.zip")
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path)
+    (course,) = (folder for folder in tmp_path.iterdir() if folder.is_dir())
+    # No index, no proxy to one, no cache of earlier installations.
+    environment = {k: v for k, v in os.environ.items()
+                   if not k.upper().startswith("PIP_") and k not in ("PYTHONPATH", "GRH_DATA_HOME")}  # fmt: skip
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1",
+                    "PIP_FIND_LINKS": str(kit / "wheels"), "GRH_DATASET": "digits",
+                    "GRH_DATA_HOME": str(tmp_path / "data"), "MPLBACKEND": "agg"}  # fmt: skip
+    python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    for command in (
+        [sys.executable, "-m", "venv", str(tmp_path / "venv")],
+        [str(python), "-m", "pip", "install", "-q", "-r", "requirements.txt"],
+        [str(python), "-m", "grh_helpers", "run", "--draws", "1"],
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax",
+         "--nbval-current-env", "--nbval-cell-timeout=600", "notebooks/02_lsh_buckets.ipynb"],
+    ):  # fmt: skip
+        done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
