@@ -38,8 +38,10 @@ def overlap(rng) -> tuple[str, object]:
 
 def codes(rng) -> tuple[str, object]:
     """Chapter 2: the codes of five points for three lines through the origin."""
-    points = rng.choice(np.arange(-4, 5), (5, 2))
-    normals = rng.choice([-3, -2, -1, 1, 2, 3], (3, 2))
+    places = [(x, y) for x in range(-4, 5) for y in range(-4, 5) if x or y]
+    points = rng.permutation(places)[:5]
+    directions = [(1, 2), (2, 1), (1, -1), (3, -1), (-1, 3), (3, 2), (-2, 3), (1, 1)]
+    normals = rng.permutation(directions)[:3] * rng.choice([-1, 1], (3, 1))
     text = (
         f"(Chapter 2.) Five points: `{points.tolist()}`. Three lines through the origin have the normals `{normals.tolist()}`. "
         "Give the keys of the five points, as a list of five whole numbers; the first line gives the most significant of three bits."
