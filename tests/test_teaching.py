@@ -188,7 +188,7 @@ class TestVariants:
             assert len({texts(seed)[question] for seed in range(20)}) >= 8
 
     def test_answers_agree_with_slow_ways_to_them(self):
-        for seed in range(20):
+        for seed in range(60):
             text, answer = variants.ties(np.random.default_rng(seed))
             near, hits, far, more, k = map(
                 int, re.findall(r"(?<!distance )\b(\d+)\b(?!\.\))", text)
@@ -300,7 +300,7 @@ def test_offline_kit_installs_without_an_index(tmp_path):
     for command in (
         [sys.executable, "-m", "venv", str(tmp_path / "venv")],
         [str(python), "-m", "pip", "install", "-q", "-r", "requirements.txt"],
-        [str(python), "-m", "grh_helpers", "run", "--draws", "1"],
+        [str(python), "-m", "grh_helpers", "run", "--seeds", "1"],
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax",
          "--nbval-current-env", "--nbval-cell-timeout=600", "notebooks/02_lsh_buckets.ipynb"],
     ):  # fmt: skip
