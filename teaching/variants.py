@@ -61,8 +61,8 @@ def agreement(rng) -> tuple[str, object]:
 
 def probes(rng) -> tuple[str, object]:
     """Chapter 3: probes of a radius, without chunks and with them."""
-    m, width = int(rng.choice([2, 3, 4])), int(rng.choice([4, 6, 8]))
-    radius = int(rng.integers(m, 2 * m))  # Far beyond, an even spread is not the cheapest.
+    m, width = int(rng.choice([2, 3, 4])), int(rng.choice([6, 8, 10]))
+    radius = int(rng.integers(m, 2 * m))  # For larger ones an even spread may not be the cheapest.
     s, a = divmod(radius, m)
     radii = [s] * (a + 1) + [s - 1] * (m - a - 1)
     whole = sum(comb(m * width, i) for i in range(radius + 1))
