@@ -1,6 +1,7 @@
 """What is handed to teachers: figures, minutes, sections and marks agree with the series."""
 
 import ast
+import html
 import os
 import re
 import subprocess
@@ -15,7 +16,16 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_notebooks import FOLDER, SOLUTIONS, prose, read, tags, untied_figures, wrong_figures
+from test_notebooks import (
+    CHAPTERS,
+    FOLDER,
+    SOLUTIONS,
+    prose,
+    read,
+    tags,
+    untied_figures,
+    wrong_figures,
+)
 
 from grh_helpers import graph_step
 from grh_helpers.checkpoints import recorded
@@ -26,6 +36,7 @@ sys.path.insert(0, str(TEACHING))
 
 import _build  # noqa: E402
 import assignments  # noqa: E402
+import slides  # noqa: E402
 import variants  # noqa: E402
 import worksheet  # noqa: E402
 
@@ -306,3 +317,21 @@ def test_offline_kit_installs_without_an_index(tmp_path):
     ):  # fmt: skip
         done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=stem)
+def test_slides_stand_alone_and_show_every_figure(path):
+    notebook = read(path)
+    page = slides.deck(notebook)
+    text = re.sub(r"base64,[\w+/=]+", "", page)
+    assert not re.search(r"https?://|<link(?! rel=\"icon\" href=\"data:)|@@|<!--", text)
+    body = re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.S)
+    assert not re.search(r"\\[a-zA-Z]+|\$", re.sub(r"<code>.*?</code>", "", body))
+    figures = [
+        output.metadata["image/png"]["alt"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert [html.unescape(alt) for alt in re.findall(r'<img alt="(.*?)"', body)] == figures
+    assert "What we saw" in body and body.count('class="ask"') >= 1
