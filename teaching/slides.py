@@ -94,6 +94,14 @@ def sentences_naming(figure: str, notebook) -> str:
     return " ".join(re.split(r"(?<=[.?!]) (?=[A-Z*])", found[0])[:2])
 
 
+def is_question(paragraph: str) -> bool:
+    """Whether a paragraph asks the reader what to expect."""
+    asks = "?" in paragraph and ASKS.search(paragraph)
+    return bool(
+        asks or re.search(r"\bguess\b|\b[Ww]ork (it )?out\b|[Ff]ill in the table", paragraph)
+    )
+
+
 def sections(notebook) -> list[str]:
     """Return the slides of one chapter."""
     slides, heading, saw = [], "", False
@@ -105,7 +113,7 @@ def sections(notebook) -> list[str]:
                     saw = heading == "What we saw"
                 elif saw and not paragraph.startswith("|"):
                     slides.append(f"<h2>{heading}</h2>{markdown(paragraph)}")
-                elif heading not in LEFT_OUT and "?" in paragraph and ASKS.search(paragraph):
+                elif heading not in LEFT_OUT and is_question(paragraph):
                     ask = markdown(paragraph)
                     if "$$" not in paragraph and len(paragraph) < 900 and "|" not in paragraph[:2]:
                         slides.append(
