@@ -165,9 +165,13 @@ def page_b(answers: bool) -> Page:
     axes = page.plane(0.42, 4)
     for name, point, ship, bits in zip(NAMES, POINTS_4, SHIP, first > 0, strict=True):
         axes.plot(*point, "o" if ship else "s", color="black", mfc="white", ms=7)
-        side = -1 if name in "adg" else 1  # Beside the image, where nothing else stands.
-        axes.text(point[0] + 0.25 * side, point[1], f"{name} {written(bits)}", size=8.5,
-                  ha="right" if side < 0 else "left", va="center")  # fmt: skip
+        # Beside or below the image, where no line runs.
+        (x, y), label = point, f"{name} {written(bits)}"
+        if name in "efh":
+            axes.text(x - 0.2, y - 0.3, label, size=8.5, ha="center", va="top")
+        else:
+            side, ha = (-0.25, "right") if name in "adg" else (0.25, "left")
+            axes.text(x + side, y, label, size=8.5, ha=ha, va="center")
     draw_lines(axes, NORMALS_4, [1.1, -1.3, 2.8])
     after = [step_a(first[:, bit], first[:, bit]) for bit in range(3)]
     flips = [[NAMES[i] for i, row in enumerate(rows) if row[-1]] for rows in after]
