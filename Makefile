@@ -7,7 +7,8 @@ READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean \
+        worksheet assignments variants slides offline-kit offline-kit-test
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -51,6 +52,24 @@ book: $(READY)           ## the book from the stored notebooks, in book/_build/h
 book-test: $(READY)      ## every page of the book in headless Chromium; fails where there is none
 	$(BIN)/python -m pip install -q -r book/requirements.txt
 	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
+
+worksheet: $(READY)      ## the pencil worksheet and its answers, as PDF
+	$(BIN)/python teaching/worksheet.py
+
+assignments: $(READY)    ## the exercises in nbgrader's format, in output/assignments
+	$(BIN)/python teaching/assignments.py output/assignments
+
+variants: $(READY)       ## pencil questions with numbers of one's own: make variants SEED=7
+	$(BIN)/python teaching/variants.py $(or $(SEED),0) output/variants
+
+slides: $(READY)         ## slides from the stored notebooks, in output/slides
+	$(BIN)/python teaching/slides.py output/slides
+
+offline-kit: $(READY)    ## wheels, repository and a README for a room without network
+	$(BIN)/python teaching/offline_kit.py output/offline-kit
+
+offline-kit-test: $(READY)  ## install from the kit with the package index switched off
+	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -18,3 +18,11 @@ def digits():
 @pytest.fixture(scope="session")
 def digits_split(digits):
     return digits.split()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip tests marked slow, saying so, unless a choice of markers was made."""
+    if not config.option.markexpr:
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run it with -m slow"))
