@@ -14,10 +14,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_pdf import PdfPages
 
-NAMES = list("abcdefgh")
+NAMES = list("abcdefgh")  # chapter 4
+NAMES_2 = list("KLMNQRST")
 POINTS_2 = np.array([[3, 1], [2, 3], [-1, 3], [-3, 2], [-3, -1], [-1, -3], [1, -3], [2, -2]])
 NORMALS_2 = np.array([[2, 1], [-1, 2], [3, -1]])
-ITEMS_3 = dict(zip(NAMES, "0111 0111 1101 0011 1001 1100 1010 1011".split(), strict=True))
+ITEMS_3 = dict(zip("stuvwxyz", "0111 0111 1101 0011 1001 1100 1010 1011".split(), strict=True))
 QUERY_3 = "0101"
 POINTS_4 = np.array(
     [[-0.5, 2], [2, 3], [0.5, 2], [3, -1], [-1.5, -2], [0.5, -2], [-0.5, 0.5], [-3, -2]]
@@ -122,13 +123,13 @@ def page_a(answers: bool) -> Page:
     projections = POINTS_2 @ NORMALS_2.T
     codes = [written(row) for row in projections >= 0]
     rows = [[n, f"({x}, {y})", *map(str, p), c, str(int(c, 2))]
-            for n, (x, y), p, c in zip(NAMES, POINTS_2, projections, codes, strict=True)]  # fmt: skip
+            for n, (x, y), p, c in zip(NAMES_2, POINTS_2, projections, codes, strict=True)]  # fmt: skip
     head = ["", "point", *(f"w{i} = ({a}, {b})" for i, (a, b) in enumerate(NORMALS_2, 1))]
     page.table([*head, "code", "key"], rows, 2)
     page.text("2. Draw the three lines. Write its code into each region. Which codes occur nowhere? Which bucket is empty?", gap=0.012)  # fmt: skip
     axes = page.plane(0.42, 4)
     axes.plot(*POINTS_2.T, "ko", ms=5)
-    for name, (x, y) in zip(NAMES, POINTS_2, strict=True):
+    for name, (x, y) in zip(NAMES_2, POINTS_2, strict=True):
         axes.text(x + 0.15, y + 0.15, name, size=10)
     if answers:
         draw_lines(axes, NORMALS_2, [0.8, 0.8, 0.7])
@@ -143,14 +144,14 @@ def page_a(answers: bool) -> Page:
     page.text(
         "3. Hash table. Sort the points by key; write below each key at which place its bucket begins."
     )
-    page.table(["place", *map(str, range(8)), ""], [["point", *(NAMES[i] for i in order), ""]], 1)
+    page.table(["place", *map(str, range(8)), ""], [["point", *(NAMES_2[i] for i in order), ""]], 1)
     page.table(["key", *map(str, range(8)), "end"], [["begins at", *map(str, offsets)]], 1)
     moved = [written(row) for row in (POINTS_2 + 6) @ NORMALS_2.T >= 0]
     page.text(
         "4. All points are moved by (6, 6). Guess how many buckets are occupied; then work it out. Why?",
         gap=0.01,
     )
-    page.answer(f"{len(set(moved))}: only {NAMES[moved.index('101')]} has 101, the other seven 111. From the origin, all points now lie in the same direction.", gap=0.04)  # fmt: skip
+    page.answer(f"{len(set(moved))}: only {NAMES_2[moved.index('101')]} has 101, the other seven 111. From the origin, all points now lie in the same direction.", gap=0.04)  # fmt: skip
     return page
 
 
@@ -244,7 +245,7 @@ def page_c(answers: bool) -> Page:
     )
     page.table(list(ITEMS_3), [list(ITEMS_3.values())], 8)
     distance = {n: (int(c, 2) ^ int(QUERY_3, 2)).bit_count() for n, c in ITEMS_3.items()}
-    found = [[n for n in NAMES if distance[n] <= r] for r in range(5)]
+    found = [[n for n in ITEMS_3 if distance[n] <= r] for r in range(5)]
     rows = [
         [str(r), str(sizes[: r + 1].sum()), str(len(f)), " ".join(f)] for r, f in enumerate(found)
     ]
