@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lite-check lint clean
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -52,16 +52,19 @@ book-test: $(READY)      ## every page of the book in headless Chromium; fails w
 	$(BIN)/python -m pip install -q -r book/requirements.txt
 	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
 
+lite-check: $(READY)     ## the core chapters as in a browser: no thread, no process, no network
+	$(BIN)/python notebooks/_lite.py $(wildcard notebooks/0[1-5]*.ipynb)
+
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
 	rm -rf $(VENV) output book/_build
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt requirements-extras.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, but %s is %d.%d; call make with PYTHON=python3.12, say." % (sys.executable, v[0], v[1]))'
 	@echo "Installing the pinned packages into $(VENV); this takes a minute or two."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q -r requirements.txt -r requirements-extras.txt
 	@touch $@
