@@ -61,10 +61,10 @@ lint: $(READY)
 clean:
 	rm -rf $(VENV) output book/_build
 
-$(READY): requirements.txt requirements-extras.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, but %s is %d.%d; call make with PYTHON=python3.12, say." % (sys.executable, v[0], v[1]))'
 	@echo "Installing the pinned packages into $(VENV); this takes a minute or two."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -r requirements.txt -r requirements-extras.txt
+	$(BIN)/python -m pip install -q -r requirements.txt
 	@touch $@
