@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean \
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lite-check lint clean \
         worksheet assignments variants slides offline-kit offline-kit-test
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
@@ -70,6 +70,9 @@ offline-kit: $(READY)    ## wheels, repository and a README for a room without n
 
 offline-kit-test: $(READY)  ## install from the kit with the package index switched off
 	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py
+
+lite-check: $(READY)     ## the core chapters as in a browser: no thread, no process, no network
+	$(BIN)/python notebooks/_lite.py $(wildcard notebooks/0[1-5]*.ipynb)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

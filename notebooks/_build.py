@@ -2,6 +2,7 @@
 
 python notebooks/_build.py run [--record] [--fresh] [NOTEBOOK ...]
 python notebooks/_build.py exercises
+python notebooks/_build.py links       one click: Colab and Binder, once pyproject.toml has an address
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import io
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import numpy as np
@@ -24,6 +27,10 @@ FOLDER = Path(__file__).resolve().parent
 CHAPTERS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 APPENDICES = sorted(FOLDER.glob("appendix_*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
+INSTALL = """import importlib.util
+
+if importlib.util.find_spec("grh_helpers") is None:
+    get_ipython().run_line_magic("pip", "install -q git+{0}@{1}")"""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -113,6 +120,7 @@ def blank(solution):
             cell.outputs, cell.execution_count = [], None
         else:
             cell.source = re.sub(r"\bSolutions\b", "Exercises", cell.source, count=1)
+            cell.source = cell.source.replace("notebooks/solutions/", "notebooks/exercises/")
         cells.append(cell)
     return nbformat.v4.new_notebook(
         cells=cells, metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}}
@@ -124,6 +132,55 @@ def exercises() -> None:
     (FOLDER / "exercises").mkdir(exist_ok=True)
     for path in SOLUTIONS:
         write(blank(nbformat.read(path, as_version=4)), FOLDER / "exercises" / path.name)
+
+
+def address(project: Path = FOLDER.parent / "pyproject.toml") -> tuple[str, str]:
+    """Return repository and branch that [tool.grh] names: "" as long as there is none."""
+    settings = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["grh"]
+    repository, branch = settings["repository"], settings["branch"]
+    if repository and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", repository):
+        sys.exit(
+            "repository in pyproject.toml must be empty or like https://github.com/OWNER/NAME "
+            f"(Colab opens no other), got {repository!r}."
+        )
+    return repository.removesuffix(".git"), branch
+
+
+def link(notebook, name: str, repository: str, branch: str):
+    """Return a notebook with its links to Colab and Binder, or without them if there is no address.
+
+    The links stand under the title. A folded cell before the first code installs the package where
+    it is missing, as on Colab. What an earlier call has put in is replaced.
+    """
+    cells = [nbformat.from_dict(cell) for cell in notebook.cells if cell.id != "links-install"]
+    title = cells[0]
+    title.source = re.sub(r"\n\n\[Open in Colab\]\(.*", "", title.source, count=1)
+    if repository:
+        place = quote(f"notebooks/{name}")
+        project = repository.removeprefix("https://github.com/")
+        colab = f"https://colab.research.google.com/github/{project}/blob/{branch}/{place}"
+        binder = f"https://mybinder.org/v2/gh/{project}/{branch}?urlpath=lab/tree/{place}"
+        heading, _, rest = title.source.partition("\n")
+        badges = f"[Open in Colab]({colab}) · [Open in Binder]({binder})"
+        title.source = f"{heading}\n\n{badges}\n{rest}".rstrip("\n")
+        cell = nbformat.v4.new_code_cell(INSTALL.format(repository, branch), id="links-install")
+        # remove-cell: the book leaves it out
+        cell.metadata = {"jupyter": {"source_hidden": True}, "tags": ["links", "remove-cell"]}
+        first = next(i for i, cell in enumerate(cells) if cell.cell_type == "code")
+        cells.insert(first, nbformat.from_dict(cell))
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    if any(cell.execution_count for cell in code):  # it has been run: one cell more or less
+        for count, cell in enumerate(code, start=1):
+            cell.execution_count = count
+    return nbformat.from_dict({**notebook, "cells": cells})
+
+
+def links(folder: Path = FOLDER) -> None:
+    """Write the links to Colab and Binder into every notebook, or take them out."""
+    found = address(folder.parent / "pyproject.toml")
+    for path in sorted(folder.glob("**/[0-9]*.ipynb")):
+        name = path.relative_to(folder).as_posix()
+        write(link(nbformat.read(path, as_version=4), name, *found), path)
 
 
 def main() -> None:
@@ -138,9 +195,10 @@ def main() -> None:
     )
     run.add_argument("--fresh", action="store_true", help="replace stored timings too")
     commands.add_parser("exercises", help="write the blank exercises")
+    commands.add_parser("links", help="links to Colab and Binder, by [tool.grh] in pyproject.toml")
     options = parser.parse_args()
-    if options.command == "exercises":
-        exercises()
+    if options.command != "run":
+        exercises() if options.command == "exercises" else links()
         return
     if options.record:
         os.environ["GRH_RECORD"] = "1"

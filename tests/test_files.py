@@ -7,6 +7,8 @@ import pytest
 
 from grh_helpers._files import atomic
 
+posix = pytest.mark.skipif(os.name == "nt", reason="modes and pipes of a POSIX system")
+
 
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
@@ -33,6 +35,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+@posix
 def test_permissions_are_those_of_open(tmp_path):
     path, plain = tmp_path / "file", tmp_path / "plain"
     old = os.umask(0o027)
@@ -60,6 +63,7 @@ def test_a_link_is_followed(tmp_path):
     assert sorted(p.name for p in target.parent.iterdir()) == ["file", "new"]
 
 
+@posix
 @pytest.mark.parametrize("name", ["folder", "pipe"])
 def test_what_is_not_a_file_is_refused(tmp_path, name):
     (tmp_path / "folder").mkdir()

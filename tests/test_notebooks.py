@@ -214,7 +214,8 @@ class TestEveryChapter:
 
     def test_drawing_and_checking_cells_are_folded(self, path):
         for cell in code_cells(read(path)):
-            assert hidden(cell) == bool({"plot", "checkpoint"} & set(tags(cell))), cell.source
+            folded = {"plot", "checkpoint", "links"} & set(tags(cell))
+            assert hidden(cell) == bool(folded), cell.source
             if "checkpoint(" in cell.source.replace("import checkpoint", ""):
                 assert "checkpoint" in tags(cell), cell.source
 

@@ -1,0 +1,97 @@
+"""The pages beside the README: figures are the recorded ones, commands, links and examples work."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_notebooks import untied_figures, wrong_figures
+from test_workflows import TARGETS
+
+from grh_helpers.checkpoints import recorded
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md"]
+NAMES += ["benchmarks/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
+every_page = pytest.mark.parametrize("name", NAMES)
+
+
+def plain(text):
+    """Prose: no commands, no names of versions."""
+    lines = (line for line in text.splitlines() if not line.startswith("    "))
+    return re.sub(r"Python 3\.\d+", "Python", "\n".join(lines))
+
+
+@every_page
+def test_quoted_figures_are_the_recorded_ones(name):
+    assert wrong_figures(PAGES[name], recorded) == []
+
+
+@every_page
+def test_no_loose_figure_in_prose(name):
+    assert untied_figures(plain(PAGES[name])) == []
+
+
+@every_page
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", PAGES[name]):
+        if not target.startswith("http"):
+            assert ((ROOT / name).parent / target).exists(), target
+
+
+@every_page
+def test_make_targets_commands_and_files_exist(name):
+    text = PAGES[name]
+    assert set(re.findall(r"(?:`|    )make ([a-z0-9-]+)", text)) <= TARGETS
+    for module in re.findall(r"python -m (\w+(?:\.\w+)*)", text):
+        path = ROOT / module.replace(".", "/")
+        assert module in {"pip", "pytest"} or path.is_dir() or path.with_suffix(".py").exists()
+    for found in re.findall(r"\b(?:tests|notebooks|grh_helpers)/(?!NN)\w+\.(?:py|ipynb)\b", text):
+        assert (ROOT / found).exists(), found
+
+
+@every_page
+def test_pictures_have_alt_text(name):
+    assert all(len(alt) >= 30 for alt in re.findall(r"!\[(.*?)\]\(", PAGES[name]))
+
+
+def test_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", PAGES["docs/your_vectors.md"], re.S)
+    names = {}
+    exec(compile(first, "your_vectors.md", "exec"), names)
+    assert len(names["indptr"]) == 4 and (names["counts"] == np.diff(names["indptr"])).all()
+    assert names["near"].shape == (3, 100)
+    assert (names["labels"][names["best"]] == names["labels"][:3, None]).mean() > 0.9
+    exec(compile(second, "your_vectors.md", "exec"), names)
+    assert names["best"][:, 0].tolist() == [0, 1, 2] and (tmp_path / "index.npz").exists()
+
+
+def test_the_replicated_table_is_that_of_the_file():
+    table = pd.read_csv(ROOT / "results" / "replication.csv").query("table == 1")
+    assert len(table) == 48
+    for _, rows in table.groupby(["method", "start", "train_size"], dropna=False):
+        rows = rows.sort_values("n_bits")
+        cells = [
+            f"`{ours:.3f}` (`{printed:.3f}`)"
+            for ours, printed in zip(rows["mean"], rows["printed"], strict=True)
+        ]
+        assert " | ".join(cells) in PAGES["results/README.md"]
+
+
+def test_every_table_of_results_is_explained():
+    tables = {path.name for path in (ROOT / "results").glob("*_cifar10.csv")} | {"replication.csv"}
+    assert tables == set(re.findall(r"\]\((\w+\.csv)\)", PAGES["results/README.md"]))
+
+
+def test_the_break_that_contributing_names_can_be_made():
+    ((old, new, path),) = re.findall(r"sed -i\S* 's/(.*)/(.*)/' (\S+)", PAGES["CONTRIBUTING.md"])
+    assert (ROOT / path).read_text(encoding="utf-8").count(old) == 1 and old != new
+
+
+def test_contributing_names_every_check():
+    checks = PAGES["CONTRIBUTING.md"].split("## What the checks are")[1].split("\n## ")[0]
+    named = set(re.findall(r"`make ([a-z0-9-]+)", checks))
+    assert {"lint", "test", "test-cifar10", "lite-check", "book-test"} <= named
