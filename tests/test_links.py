@@ -48,7 +48,7 @@ def test_without_an_address_nothing_is_shown(copy):
     for name, content in contents(copy("")).items():
         text = content.decode("utf-8")
         assert "mybinder" not in text and "colab.research" not in text, name
-        assert "links-install" not in text and "git+" not in text, name
+        assert "links-install" not in text and "git+http" not in text, name
 
 
 def test_with_an_address_every_notebook_has_both_links_and_the_installation(copy):

@@ -31,7 +31,8 @@ CLOSING = ["What we saw", "Exercises", "In practice", "Further reading", "Next"]
 TIED = re.compile(r"([−-]?\d[\d,]*(?:\.\d+)?)(\s?%)?\**<!--=(?:(\w+):)?([\w.]+)-->")
 # Text in which numbers are not results: code, formulas, links, figures' names, other comments.
 NOT_PROSE = re.compile(
-    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|doi:\S+|arXiv:[\d.]+|Figures? \d+\.\d+|<!--.*?-->",
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|<!--.*?-->"
+    r"|doi:\S+|arXiv:[\d.]+|Figures? \d+\.\d+",
     re.S,
 )
 

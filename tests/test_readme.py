@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from test_notebooks import untied_figures, wrong_figures
 
 from grh_helpers.checkpoints import recorded
@@ -23,17 +21,12 @@ def test_no_loose_figure_in_prose():
     assert untied_figures(prose) == []
 
 
-def test_examples_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"```python\n(.*?)```", README, re.S)
+def test_the_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
     names = {}
-    exec(compile(first, "README.md", "exec"), names)
-    assert len(names["indptr"]) == 4 and (names["counts"] == np.diff(names["indptr"])).all()
-    assert names["near"].shape == (3, 100)
-    hits = names["labels"][names["best"]] == names["labels"][:3, None]
-    assert hits.mean() > 0.9
-    exec(compile(second, "README.md", "exec"), names)
-    assert names["best"][:, 0].tolist() == [0, 1, 2] and (tmp_path / "index.npz").exists()
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["best"][:, 0].tolist() == [0, 1, 2]
+    assert (names["labels"][names["best"]] == names["labels"][:3, None]).mean() > 0.9
 
 
 def test_every_make_target_exists():
@@ -50,7 +43,7 @@ def test_links_lead_somewhere():
 
 def test_pictures_have_alt_text():
     assert all(len(alt) >= 30 for alt in re.findall(r"!\[(.*?)\]\(", README))
-    assert len(re.findall(r"!\[", README)) >= 2
+    assert re.findall(r"!\[", README)
 
 
 def test_requirements_pin_what_the_package_needs():
@@ -58,15 +51,3 @@ def test_requirements_pin_what_the_package_needs():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (ranges,) = re.findall(r"^dependencies = \[(.*?)\]", project, re.S | re.M)
     assert set(re.findall(r'"([\w-]+)[>=]', ranges)) <= pinned
-
-
-def test_the_replicated_table_is_that_of_the_file():
-    table = pd.read_csv(ROOT / "results" / "replication.csv").query("table == 1")
-    assert len(table) == 48
-    for (_, _, _), rows in table.groupby(["method", "start", "train_size"], dropna=False):
-        rows = rows.sort_values("n_bits")
-        cells = [
-            f"`{ours:.3f}` (`{printed:.3f}`)"
-            for ours, printed in zip(rows["mean"], rows["printed"], strict=True)
-        ]
-        assert " | ".join(cells) in README
