@@ -278,7 +278,7 @@ def load_dataset(
 
     Notes
     -----
-    Built by hand in chapter 1.
+    Built by hand in the appendix.
 
     Examples
     --------
@@ -334,7 +334,7 @@ def prepare(
 
     Notes
     -----
-    Built by hand in chapter 1.
+    Built by hand in the appendix.
     """
     names = [name for name in DATASETS if name != "auto"]
     _need(name in names, f"The data set must be one of {', '.join(names)}, got {name!r}.")
