@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, IO, Self
 
 import numpy as np
 import pooch
@@ -136,6 +136,40 @@ class Dataset:
         wrong = np.flatnonzero(~np.isfinite(self.features).all(axis=1)).tolist()
         where = f"{len(wrong)} rows, the first is row {min(wrong, default=None)}"
         _need(not wrong, f"features must be finite, got NaN or infinity in {where}; remove them.")
+
+    @classmethod
+    def from_arrays(cls, features, labels=None, name: str = "arrays") -> Self:
+        """Make a data set of vectors of one's own, for `split` and all that takes a `Split`.
+
+        Parameters
+        ----------
+        features : array-like of shape (n, d)
+        labels : array-like of shape (n,), optional
+            Classes, numbers or strings; without them all rows are of one class.
+        name : str
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        DataError
+            If the features are no finite numbers, or features and labels do not match.
+
+        Examples
+        --------
+        >>> data = Dataset.from_arrays([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]], ["cat", "ant", "cat"])
+        >>> data.labels.tolist(), data.class_names
+        ([1, 0, 1], ['ant', 'cat'])
+        """
+        features = np.asarray(features)
+        _need(features.dtype.kind in "biuf", f"features must be numbers, got {features.dtype}.")
+        labels = np.zeros(len(features), int) if labels is None else np.asarray(labels)
+        classes, members = np.unique(labels, return_inverse=True)
+        return cls(
+            name, features.astype(np.float64), members.astype(np.int64), [*map(str, classes)]
+        )
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -7,6 +7,7 @@ import http.server
 import io
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -28,8 +29,9 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 from sklearn.model_selection import train_test_split
 
-from grh_helpers import datasets
+from grh_helpers import LSH, datasets, radius_sweep
 from grh_helpers.datasets import DataError, Dataset, available, load_dataset, prepare
+from grh_helpers.experiment import encode
 from grh_helpers.gist import gist
 
 ROWS = 7  # images per batch
@@ -1073,3 +1075,34 @@ def test_unusable_features(rows, value, message):
 
 def test_the_list_of_names_is_public():
     assert set(datasets.__all__) <= set(vars(datasets))
+
+
+# Arrays of one's own ------------------------------------------------------------------------------
+
+
+def test_arrays_of_ones_own_go_through_split_and_sweep():
+    rng = np.random.default_rng(0)
+    names = np.array(["ant", "bee", "cat"])[rng.integers(3, size=600)]
+    centres = {name: rng.normal(size=8) for name in ("ant", "bee", "cat")}
+    features = np.array([centres[name] for name in names]) + 0.1 * rng.normal(size=(600, 8))
+    data = Dataset.from_arrays(features.astype(np.float32), names)
+    assert [data.class_names[i] for i in data.labels] == names.tolist()
+    split = data.split(20, 100)
+    codes = encode(LSH(8, random_state=0), split)
+    assert radius_sweep(*codes, split, [8])["precision"][0] == 1
+    assert set(Dataset.from_arrays(features).labels) == {0}
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        ([["a"]], None, "features must be numbers, got <U1."),
+        ([[1.0], [2.0]], [1], "features and labels must have shapes"),
+        ([[1.0], [2.0]], [[1, 2], [3, 4]], "features and labels must have shapes"),
+        ([[1.0], [np.nan]], None, "features must be finite, got NaN or infinity in 1 rows"),
+        ([1.0, 2.0], None, "features and labels must have shapes"),
+    ],
+)
+def test_arrays_that_cannot_be_used(features, labels, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        Dataset.from_arrays(features, labels)

@@ -940,3 +940,17 @@ def test_simultaneous_additions_lose_nothing():
     indptr, ids = index.radius_search(codes, 0)
     assert len(index) == 801 and (np.diff(indptr) >= 1).all()
     assert len(HammingIndex(codes)) == len(pickle.loads(pickle.dumps(index)))
+
+
+def test_codes_go_to_faiss_and_back():
+    """The lines of docs/your_vectors.md, with FAISS itself."""
+    faiss = pytest.importorskip("faiss", reason="FAISS is an extra (requirements-extras.txt)")
+    rng = np.random.default_rng(0)
+    codes = rng.random((300, 20)) < 0.5
+    packed = np.packbits(codes, axis=1)
+    flat = faiss.IndexBinaryFlat(8 * packed.shape[1])
+    flat.add(packed)
+    distances, _ = flat.search(packed[:5], 7)
+    assert (distances == HammingIndex(codes).kneighbors(codes[:5], 7)[1]).all()
+    stored = faiss.vector_to_array(flat.xb).reshape(len(codes), -1)
+    assert (np.unpackbits(stored, axis=1, count=20) == codes).all()
