@@ -24,8 +24,9 @@ ROOT = BOOK.parent
 REGISTRY = os.environ.get("npm_config_registry") or "https://registry.npmjs.org"
 MATHJAX = "sha256:1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09"
 # Files that the pages link to or show.
-LINKED = ["README.md", "LICENSE", "results/*.csv", "results/*.png", "benchmarks/*.csv"]
-LINKED += ["benchmarks/*.png", "teaching/*.md", "teaching/*.pdf"]
+LINKED = ["*.md", "docs/*.md", "LICENSE", "CITATION.cff", "results/*.md", "results/*.csv"]
+LINKED += ["results/*.png", "benchmarks/*.md", "benchmarks/*.csv", "benchmarks/*.png"]
+LINKED += ["teaching/*.md", "teaching/*.pdf", ".github/workflows/tests.yml"]
 NOTE = """```{note}
 This cell shows photographs, which may not be redistributed.
 They appear when you run the notebook yourself.
@@ -93,7 +94,7 @@ def stage(folder: Path, teachers: bool = False) -> None:
             nbformat.write(notebook, folder / name / path.name)
     for path in (path for pattern in LINKED for path in ROOT.glob(pattern)):
         target = folder / path.relative_to(ROOT)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     first = next((ROOT / "notebooks").glob("00_*.ipynb"), ROOT / "notebooks/02_lsh_buckets.ipynb")
     index = (BOOK / "index.md").read_text(encoding="utf-8").replace("FIRST", first.name)

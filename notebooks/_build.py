@@ -178,7 +178,7 @@ def link(notebook, name: str, repository: str, branch: str):
 def links(folder: Path = FOLDER) -> None:
     """Write the links to Colab and Binder into every notebook, or take them out."""
     found = address(folder.parent / "pyproject.toml")
-    for path in sorted(folder.glob("**/[0-9]*.ipynb")):
+    for path in sorted(folder.glob("**/[0-9a]*.ipynb")):
         name = path.relative_to(folder).as_posix()
         write(link(nbformat.read(path, as_version=4), name, *found), path)
 

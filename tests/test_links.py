@@ -6,7 +6,17 @@ import shutil
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from test_notebooks import BLANKS, CHAPTERS, FOLDER, SOLUTIONS, _build, code_cells, hidden, read
+from test_notebooks import (
+    APPENDICES,
+    BLANKS,
+    CHAPTERS,
+    FOLDER,
+    SOLUTIONS,
+    _build,
+    code_cells,
+    hidden,
+    read,
+)
 
 ROOT = FOLDER.parent
 ADDRESS = "https://github.com/some-one/a.project"
@@ -32,7 +42,7 @@ def copy(tmp_path):
 def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.glob("**/[0-9]*.ipynb")
+        for path in folder.glob("**/[0-9a]*.ipynb")
     }
 
 
@@ -53,7 +63,7 @@ def test_without_an_address_nothing_is_shown(copy):
 
 def test_with_an_address_every_notebook_has_both_links_and_the_installation(copy):
     folder = copy(ADDRESS, "stable")
-    assert len(contents(folder)) == len(CHAPTERS + SOLUTIONS + BLANKS)
+    assert len(contents(folder)) == len(CHAPTERS + APPENDICES + SOLUTIONS + BLANKS)
     for name in contents(folder):
         notebook = read(folder / name)
         title, links, *rest = notebook.cells[0].source.split("\n\n")
