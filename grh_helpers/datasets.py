@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, IO, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import pooch
