@@ -17,7 +17,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"  # the docstrings name the types
 # What scikit-learn's base class adds to each estimator.
-_ADDED = ["set_fit_request", "set_score_request", "set_transform_request"]
+_ADDED = [f"set_{name}_request" for name in ("fit", "score", "transform", "decision_function")]
 autodoc_default_options = {"exclude-members": ", ".join(_ADDED)}
 napoleon_google_docstring = False
 napoleon_use_rtype = False

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pooch
@@ -26,7 +28,7 @@ MATHJAX = "sha256:1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c
 # Files that the pages link to or show.
 LINKED = ["*.md", "docs/*.md", "LICENSE", "CITATION.cff", "results/*.md", "results/*.csv"]
 LINKED += ["results/*.png", "benchmarks/*.md", "benchmarks/*.csv", "benchmarks/*.png"]
-LINKED += ["teaching/*.md", "teaching/*.pdf", ".github/workflows/tests.yml"]
+LINKED += ["teaching/*.pdf", ".github/workflows/tests.yml"]
 NOTE = """```{note}
 This cell shows photographs, which may not be redistributed.
 They appear when you run the notebook yourself.
@@ -44,6 +46,7 @@ TEACHERS = """
 :caption: For teachers
 :glob:
 
+teaching/*
 notebooks/solutions/[0-9]*
 ```
 """
@@ -68,10 +71,21 @@ def mathjax() -> Path:
     return Path(script)
 
 
+def anchored(text: str) -> str:
+    """Turn the anchors of links from Jupyter's, as the heading stands, into the book's."""
+
+    def slug(match: re.Match) -> str:
+        return match[1] + re.sub(r"[^\w\- ]", "", unquote(match[2]).lower()) + ")"
+
+    return re.sub(r"(\]\((?!https?:)[^)\s#]*#)([^)]+)\)", slug, text)
+
+
 def shown(notebook, with_outputs: bool):
     """Return the notebook with its figures' code and checkpoints folded, and the notes added."""
     cells = []
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = anchored(cell.source)
         tags = cell.metadata.get("tags", [])
         draws = any("image/png" in out.get("data", {}) for out in cell.get("outputs", []))
         if draws or cell.metadata.get("jupyter", {}).get("source_hidden"):
@@ -88,14 +102,18 @@ def stage(folder: Path, teachers: bool = False) -> None:
     folders = ["notebooks", "notebooks/exercises", *(["notebooks/solutions"] if teachers else [])]
     for name in folders:
         (folder / name).mkdir(parents=True)
-        for path in sorted((ROOT / name).glob("[0-9]*.ipynb")):
+        for path in sorted((ROOT / name).glob("[0-9a]*.ipynb")):  # chapters and appendix
             notebook = nbformat.read(path, as_version=4)
             notebook = shown(notebook, with_outputs=name != "notebooks/exercises")
             nbformat.write(notebook, folder / name / path.name)
-    for path in (path for pattern in LINKED for path in ROOT.glob(pattern)):
+    linked = LINKED + ["teaching/*.md"] * teachers
+    for path in (path for pattern in linked for path in ROOT.glob(pattern)):
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        if path.suffix == ".md":
+            target.write_text(anchored(path.read_text(encoding="utf-8")), encoding="utf-8")
+        else:
+            shutil.copyfile(path, target)
     first = next((ROOT / "notebooks").glob("00_*.ipynb"), ROOT / "notebooks/02_lsh_buckets.ipynb")
     index = (BOOK / "index.md").read_text(encoding="utf-8").replace("FIRST", first.name)
     (folder / "index.md").write_text(index + TEACHERS * teachers, encoding="utf-8")
