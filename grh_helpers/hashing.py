@@ -526,8 +526,8 @@ class GRH(_Hasher):
         Length of the code.
     alpha : float, default=1.0
         Weight of the graph in step A, between 0 and 1. A bit whose neighbours' mean is m flips
-        only if alpha > 1 / (1 + |m|), so alpha < 0.5 never changes a bit. The default was
-        chosen on a validation part of the training set (`benchmarks/choose_defaults.py`).
+        only if alpha > 1 / (1 + |m|), so alpha < 0.5 never changes a bit. The default was chosen
+        on images that no reported figure uses (`benchmarks/choose_defaults.py`).
     n_iter : int, default=1
         Rounds of steps A and B, chosen likewise: with alpha = 1 a second round fills buckets but
         does not rank better.
@@ -536,9 +536,9 @@ class GRH(_Hasher):
         one Gram matrix, both classes of a bit weighing the same, for rows of length near one; see
         `SVMs`, which can leave out the weights and takes a Gaussian kernel. "ridge": linear ridge
         regression, which needs no n×n matrix. "kernel": ridge regression with a Gaussian kernel,
-        for rows of length near one; its two numbers were chosen by `benchmarks/choose_defaults.py`,
-        where a regulariser from 0.03 to 0.3 makes no difference above 0.001. A classifier or
-        regressor that takes several outputs is fitted once for all bits, any other once per bit.
+        for rows of length near one; its two numbers were chosen by `benchmarks/choose_defaults.py`.
+        A classifier or regressor that takes several outputs is fitted once for all bits, any other
+        once per bit.
     init : {"lsh", "itq-cca", "max-min"} or a hashing estimator, default="lsh"
         Where the bits start: random hyperplanes; `ITQ` with labels; or one code per class, all far
         apart (`class_codes`). An estimator is cloned, fitted, and must return `n_bits` bits.
