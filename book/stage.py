@@ -45,6 +45,7 @@ TEACHERS = """
 ```{toctree}
 :caption: For teachers
 :glob:
+:hidden:
 
 teaching/*
 notebooks/solutions/[0-9]*
