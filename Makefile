@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+EXTRAS = $(VENV)/.extras
+BOOK = $(VENV)/.book
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
@@ -13,23 +15,20 @@ NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb noteboo
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
 
-test: $(READY)           ## unit tests, then every notebook on the digits
-	$(BIN)/python -m pip install -q -r requirements-extras.txt
+test: $(EXTRAS)           ## unit tests, then every notebook on the digits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	GRH_DATASET=digits $(BIN)/python -m pytest -q
 	GRH_DATASET=digits $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
-test-cifar10: $(READY)   ## every stored output and recorded figure, on the real CIFAR-10
-	$(BIN)/python -m pip install -q -r requirements-extras.txt
+test-cifar10: $(EXTRAS)   ## every stored output and recorded figure, on the real CIFAR-10
 	GRH_DATASET=cifar10 $(BIN)/python -m grh_helpers run --check --output output/check
 	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
 
 data: $(READY)           ## download CIFAR-10 (170 MB), verify it, compute GIST, cache both
 	$(RUN) -m grh_helpers data
 
-notebooks: $(READY)      ## run the notebooks again, in place
-	$(BIN)/python -m pip install -q -r requirements-extras.txt
+notebooks: $(EXTRAS)      ## run the notebooks again, in place
 	$(RUN) notebooks/_build.py run
 
 exercises: $(READY)      ## write the blank exercises from their solutions
@@ -42,15 +41,13 @@ bench: $(READY)          ## speed beside FAISS and the naive loops
 replicate: $(READY)      ## the paper's tables, from the raw pictures (a quarter of an hour on CIFAR-10)
 	$(RUN) -m benchmarks.replicate
 
-book: $(READY)           ## the book from the stored notebooks, in book/_build/html; TEACHERS=1 adds the answers
-	$(BIN)/python -m pip install -q -r book/requirements.txt
+book: $(BOOK)           ## the book from the stored notebooks, in book/_build/html; TEACHERS=1 adds the answers
 	rm -rf book/_build
 	$(BIN)/python book/stage.py $(if $(TEACHERS),--teachers) book/_build/stage
 	$(BIN)/python -m sphinx -q -W --keep-going -d book/_build/doctrees book/_build/stage book/_build/html
 	@echo "Open book/_build/html/index.html in a browser."
 
-book-test: $(READY)      ## every page of the book in headless Chromium; fails where there is none
-	$(BIN)/python -m pip install -q -r book/requirements.txt
+book-test: $(BOOK)      ## every page of the book in headless Chromium; fails where there is none
 	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
 
 worksheet: $(READY)      ## the pencil worksheet and its answers, as PDF
@@ -86,4 +83,12 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -r requirements.txt
+	@touch $@
+
+$(EXTRAS): requirements-extras.txt $(READY)  # for chapters 9 and 10
+	$(BIN)/python -m pip install -q -r $<
+	@touch $@
+
+$(BOOK): book/requirements.txt $(READY)
+	$(BIN)/python -m pip install -q -r $<
 	@touch $@

@@ -100,7 +100,7 @@ def training(data: Dataset, repeats: int = 5) -> pd.DataFrame:
     """GRH from one Gram matrix beside one SVC(kernel="linear") per bit; the same hyperplanes."""
     split = data.split()
     ours = GRH(16, random_state=0)
-    peer = GRH(16, random_state=0, learner=SVC(kernel="linear"))
+    peer = GRH(16, random_state=0, learner=SVC(kernel="linear", class_weight="balanced"))
     for model in (ours, peer):
         model.fit(split.train, split.train_labels)
     fitted = [svm for _, svm in peer.learners_]

@@ -26,7 +26,7 @@ METHODS = {
     "ITQ": ITQ,
     "ITQ-CCA": lambda n_bits, **o: ITQ(n_bits, supervised=True, **o),
     "GRH svm": GRH,
-    "GRH svm, weighted": lambda n_bits, **o: GRH(n_bits, learner=SVMs(), **o),
+    "GRH svm, no weights": lambda n_bits, **o: GRH(n_bits, learner=SVMs(class_weight=None), **o),
     "GRH kernel": lambda n_bits, **o: GRH(n_bits, learner="kernel", **o),
     "GRH kernel, from max-min": lambda n_bits, **o: GRH(
         n_bits, learner="kernel", init="max-min", **o

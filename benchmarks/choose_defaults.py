@@ -44,7 +44,11 @@ def _kernel(gamma: float, alpha: float) -> tuple[str, KernelRidge]:
     return name, KernelRidge(kernel="rbf", gamma=gamma, alpha=alpha)
 
 
-DEFAULTS = {"SVM": "SVM C=1", "ridge": "ridge 1", "kernel": "kernel ridge gamma=4 alpha=0.1"}
+DEFAULTS = {
+    "SVM": "SVM, weighted C=1",
+    "ridge": "ridge 1",
+    "kernel": "kernel ridge gamma=4 alpha=0.1",
+}
 BOTH = (False, True)
 SETTINGS = [  # name and learner, alpha, rounds
     *itertools.product([_svm(C, w) for w in BOTH for C in (0.1, 1, 10)], (0.9, 1.0), (1, 2)),

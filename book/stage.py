@@ -115,8 +115,7 @@ def stage(folder: Path, teachers: bool = False) -> None:
             target.write_text(anchored(path.read_text(encoding="utf-8")), encoding="utf-8")
         else:
             shutil.copyfile(path, target)
-    first = next((ROOT / "notebooks").glob("00_*.ipynb"), ROOT / "notebooks/02_lsh_buckets.ipynb")
-    index = (BOOK / "index.md").read_text(encoding="utf-8").replace("FIRST", first.name)
+    index = (BOOK / "index.md").read_text(encoding="utf-8")
     (folder / "index.md").write_text(index + TEACHERS * teachers, encoding="utf-8")
     names = {name: getattr(grh_helpers, name).__module__ for name in sorted(grh_helpers.__all__)}
     text = (BOOK / "reference.md").read_text(encoding="utf-8")

@@ -412,17 +412,23 @@ def bootstrap_ci(
         raise ValueError(f"{need}, got shape {values.shape}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    batch = max(1, 10**7 // len(values))  # memory for so many numbers, whatever there is
     if values.ndim == 2:  # a resample weighs rows and columns by how often each was drawn
         rng = check_random_state(random_state)
-        rows, columns = (rng.multinomial(n, [1 / n] * n, n_resamples) for n in values.shape)
-        means = ((rows @ values) * columns).sum(axis=1) / values.size
+        n, m = values.shape
+        sums = [
+            rng.multinomial(n, [1 / n] * n, min(batch, n_resamples - i)) @ values
+            for i in range(0, n_resamples, batch)
+        ]
+        columns = rng.multinomial(m, [1 / m] * m, n_resamples)
+        means = (np.concatenate(sums) * columns).sum(axis=1) / values.size
         low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
         return float(values.mean()), float(low), float(high)
     interval = stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=n_resamples,
-        batch=max(1, 10**7 // len(values)),  # memory for so many numbers, whatever there is
+        batch=batch,
         confidence_level=level,
         method="percentile",
         rng=check_random_state(random_state),

@@ -279,6 +279,7 @@ def write(folder: Path) -> None:
         "font.size": 10,
         "font.family": "DejaVu Sans",
         "axes.linewidth": 0.6,
+        "figure.constrained_layout.use": False,
     }
     for name, answers in (("worksheet", False), ("worksheet_answers", True)):
         about = {"Title": "Learning to hash: pencil worksheet", "CreationDate": None, "ModDate": None,

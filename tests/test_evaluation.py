@@ -382,6 +382,14 @@ def test_bootstrap_of_many_values_in_little_memory():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 50_000**0.5, rel=0.15)
 
 
+def test_bootstrap_of_a_large_table_in_little_memory():
+    table = np.random.default_rng(0).random((50_000, 2))
+    tracemalloc.start()
+    assert bootstrap_ci(table, n_resamples=1000)[0] == pytest.approx(table.mean())
+    assert tracemalloc.get_traced_memory()[1] < 300 * 2**20, "all counts at once take 400 MB"
+    tracemalloc.stop()
+
+
 def test_bootstrap_of_queries_and_draws_covers_both():
     """The variance of a mean of queries + draws + noise is the sum of three parts."""
     rng = np.random.default_rng(0)

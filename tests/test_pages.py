@@ -1,4 +1,4 @@
-"""The pages beside the README: figures are the recorded ones, commands, links and examples work."""
+"""README and pages beside it: figures are the recorded ones, commands, links and examples work."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from test_workflows import TARGETS
 from grh_helpers.checkpoints import recorded
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md"]
+NAMES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md"]
 NAMES += ["benchmarks/README.md", *(f"docs/{p.name}" for p in sorted(ROOT.glob("docs/*.md")))]
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 every_page = pytest.mark.parametrize("name", NAMES)
@@ -55,6 +55,10 @@ def test_make_targets_commands_and_files_exist(name):
 @every_page
 def test_pictures_have_alt_text(name):
     assert all(len(alt) >= 30 for alt in re.findall(r"!\[(.*?)\]\(", PAGES[name]))
+
+
+def test_there_are_pictures():
+    assert "![" in PAGES["README.md"] and sum(text.count("![") for text in PAGES.values()) >= 2
 
 
 def test_examples_run(tmp_path, monkeypatch):
