@@ -6,11 +6,12 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 EXTRAS = $(VENV)/.extras
 BOOK = $(VENV)/.book
+LITE = $(VENV)/.lite
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lite-check lint clean \
-        worksheet assignments variants slides offline-kit offline-kit-test
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean \
+        lite lite-check lite-test worksheet assignments variants slides offline-kit offline-kit-test
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -71,6 +72,13 @@ offline-kit-test: $(READY)  ## install from the kit with the package index switc
 lite-check: $(READY)     ## the core chapters as in a browser: no thread, no process, no network
 	$(BIN)/python notebooks/_lite.py $(wildcard notebooks/0[1-5]*.ipynb)
 
+lite: $(LITE)            ## an experiment: the core chapters in a browser that runs Python, in output/lite
+	$(BIN)/python book/lite.py output/lite
+	@echo "Serve it with: python3 -m http.server --directory output/lite"
+
+lite-test: $(LITE)       ## its kernel boots in headless Chromium and installs the helpers
+	GRH_LITE_TEST=required $(BIN)/python -m pytest -q tests/test_lite.py
+
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -86,6 +94,10 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 $(EXTRAS): requirements-extras.txt $(READY)  # for chapters 9 and 10
+	$(BIN)/python -m pip install -q -r $<
+	@touch $@
+
+$(LITE): book/requirements-lite.txt $(READY)
 	$(BIN)/python -m pip install -q -r $<
 	@touch $@
 

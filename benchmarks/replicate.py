@@ -10,8 +10,11 @@ are reported. As in the paper, α and the number of rounds come first, at C = γ
 The paper's grid of α starts at 0.1; ours starts at 0.5, because below it no bit flips. C and γ are
 0.1, 1 or 10, the middle of the paper's grids of 0.01 to 100 and 0.001 to 10. An SVM that
 stops before it has converged counts as it is. ITQ+CCA has its regularisation tuned likewise and is
-the start "itq-cca" with it. The bits of LSH, of PCAH and of GRH from LSH do not depend on how many
-there are, so the longest code is fitted and shorter ones are its first bits.
+the start "itq-cca" with it. As a control the same is measured without this tuning (table 0 of the
+file): linear GRH with C = 1, and ITQ+CCA, alone and as its start, with a regularisation of 0.1.
+
+The bits of LSH, of PCAH and of GRH from LSH do not depend on how many there are, so the longest
+code is fitted and shorter ones are its first bits.
 
 In the table, LSH has train_size 0; where partitions have chosen different values, all are given in
 order, split by "/"; low and high are a 95 % t interval over the partitions. The table goes to
@@ -50,6 +53,7 @@ GRID = {
     "gamma": (0.1, 1.0, 10.0),
     "regularisation": (0.001, 0.01, 0.1, 1.0, 10.0, 100.0),
 }
+UNTUNED = {"C": 1.0, "regularisation": 0.1}
 CHOSEN = ["alpha", "rounds", "C", "gamma", "regularisation"]
 CASE = ["table", "method", "start", "train_size", "n_bits", "case"]
 COLUMNS = [*CASE[:-1], *CHOSEN, "mean", "low", "high", "printed", "difference"]
@@ -121,7 +125,7 @@ def partition(
     return Partition(queries, database, *map(database.take, (train, validation, sample)))
 
 
-def rounds(start, alpha: float, n: int, learner: SVMs, train: Part, seed: int) -> Iterator[GRH]:
+def chain(start, alpha: float, n: int, learner: SVMs, train: Part, seed: int) -> Iterator[GRH]:
     """Yield GRH after 1 to n rounds: each round starts from the bits of the one before."""
     hasher = start
     for i in range(n):
@@ -134,12 +138,12 @@ def tune(start, gammas: tuple, part: Partition, seed: int) -> dict:
     """Return the parameters with the highest validation mAP; the gamma None is a linear SVM."""
     default, tried = SVMs(1.0, None if gammas == (None,) else 1.0), {}
     for alpha in GRID["alpha"]:
-        chain = rounds(start, alpha, GRID["rounds"], default, part.train, seed)
-        tried |= {(alpha, i): part.validate(hasher) for i, hasher in enumerate(chain, 1)}
+        fitted = chain(start, alpha, GRID["rounds"], default, part.train, seed)
+        tried |= {(alpha, i): part.validate(hasher) for i, hasher in enumerate(fitted, 1)}
     alpha, n = max(tried, key=tried.get)
     tried = {}
     for C, gamma in itertools.product(GRID["C"], gammas):
-        *_, hasher = rounds(start, alpha, n, SVMs(C, gamma), part.train, seed)
+        *_, hasher = chain(start, alpha, n, SVMs(C, gamma), part.train, seed)
         tried[C, gamma] = part.validate(hasher)
     C, gamma = max(tried, key=tried.get)
     return {"alpha": alpha, "rounds": n, "C": C, "gamma": gamma}
@@ -163,7 +167,7 @@ def run(
     X, y = part.train.vectors, part.train.labels
     rows = []
 
-    def add(method: str, start: str, fit, prefixes: bool = True, size: int = train_size, **chosen):
+    def add(method: str, start: str, fit, prefixes=True, size=train_size, table=1, **chosen):
         """Measure each length of code: first bits of the longest, or what is fitted for it."""
         for bits in sorted(n_bits, reverse=True):
             if bits == max(n_bits) or not prefixes:
@@ -172,7 +176,7 @@ def run(
             value = mean_average_precision(
                 *(code[:, :bits] for code in codes), part.queries.labels, part.database.labels
             )
-            key = dict(zip(CASE, (1, method, start, size, bits, ""), strict=True))
+            key = dict(zip(CASE, (table, method, start, size, bits, ""), strict=True))
             rows.append({**key, **chosen, "map": value})
 
     def lsh(bits: int) -> LSH:
@@ -188,21 +192,24 @@ def run(
     tried = {value: part.validate(cca(min(n_bits), value)) for value in GRID["regularisation"]}
     best = {"regularisation": max(tried, key=tried.get)}
     add("ITQ+CCA", "", partial(cca, **best), prefixes=False, **best)
-    for start, first in {"lsh": lsh, "itq-cca": partial(cca, **best)}.items():
+    small = {"regularisation": UNTUNED["regularisation"]}
+    add("ITQ+CCA", "", partial(cca, **small), prefixes=False, table=0, **small)
+
+    def grh(bits: int, first, alpha: float, rounds: int, C: float, gamma: float | None) -> GRH:
+        return list(chain(first(bits), alpha, rounds, SVMs(C, gamma), part.train, seed))[-1]
+
+    starts = {"lsh": (lsh, lsh), "itq-cca": (partial(cca, **best), partial(cca, **small))}
+    for start, (first, untuned) in starts.items():
         for method, gammas in {"GRH linear": (None,), "GRH RBF": GRID["gamma"]}.items():
-            chosen = tune(first(min(n_bits)), gammas, part, seed)
-
-            def fit(bits: int, first=first, chosen=chosen) -> GRH:
-                learner = SVMs(chosen["C"], chosen["gamma"])
-                chain = rounds(
-                    first(bits), chosen["alpha"], chosen["rounds"], learner, part.train, seed
-                )
-                return list(chain)[-1]
-
-            add(method, start, fit, prefixes=start == "lsh", **chosen)
+            chosen, prefixes = tune(first(min(n_bits)), gammas, part, seed), start == "lsh"
+            add(method, start, partial(grh, first=first, **chosen), prefixes, **chosen)
+            if method == "GRH linear":
+                chosen |= {"C": UNTUNED["C"]}
+                fit = partial(grh, first=untuned, **chosen)
+                add(method, start, fit, prefixes, table=0, **chosen)
     for alpha in TABLE_3 if smallest else ():
-        chain = itertools.chain([lsh(32)], rounds(lsh(32), alpha, 5, SVMs(), part.train, seed))
-        for i, hasher in enumerate(chain):
+        fitted = chain(lsh(32), alpha, 5, SVMs(), part.train, seed)
+        for i, hasher in enumerate(itertools.chain([lsh(32)], fitted)):
             value = part.validate(hasher)
             key = (3, "GRH linear", "lsh", train_size, 32, f"{alpha} {i}")
             chosen = {"alpha": alpha, "rounds": i, "map": value}
@@ -212,8 +219,9 @@ def run(
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
     """Average the figures over the partitions and set the printed ones beside them."""
-    printed = {(1, *key, bits, ""): figure for key, figures in TABLE_1.items()
-               for bits, figure in zip((16, 32, 48, 64), figures, strict=True)}  # fmt: skip
+    printed = {(table, *key, bits, ""): figure for key, figures in TABLE_1.items()
+               for bits, figure in zip((16, 32, 48, 64), figures, strict=True)
+               for table in (0, 1)}  # fmt: skip
     for alpha, figures in TABLE_3.items():
         for i, figure in enumerate(figures):
             printed[3, "GRH linear", "lsh", 1000, 32, f"{alpha} {i}"] = figure
@@ -235,10 +243,13 @@ def side_by_side(table: pd.DataFrame) -> str:
     """Show each mean with the printed figure in brackets."""
     pairs = zip(table["mean"], table["printed"], strict=True)
     table = table.assign(figure=[f"{mean:.4f} ({printed:.4f})" for mean, printed in pairs])
-    first, third = table[table["table"] == 1], table[table["table"] == 3]
-    first = first.pivot(index=["method", "start", "train_size"], columns="n_bits", values="figure")
-    third = third.pivot(index="alpha", columns="rounds", values="figure")
-    tables = {"Table 1": first, "Table 3": third}
+    by_method = {"index": ["method", "start", "train_size"], "columns": "n_bits"}
+    shapes = {"Table 1": (1, by_method), "Table 1, untuned": (0, by_method)}
+    shapes["Table 3"] = 3, {"index": "alpha", "columns": "rounds"}
+    tables = {
+        name: table[table["table"] == number].pivot(**shape, values="figure")
+        for name, (number, shape) in shapes.items()
+    }
     return "\n\n".join(f"{name}, ours (printed)\n{t.to_string()}" for name, t in tables.items())
 
 

@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -23,7 +24,6 @@ import grh_helpers
 
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
-REGISTRY = os.environ.get("npm_config_registry") or "https://registry.npmjs.org"
 MATHJAX = "sha256:1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09"
 # Files that the pages link to or show.
 LINKED = ["*.md", "docs/*.md", "LICENSE", "CITATION.cff", "results/*.md", "results/*.csv"]
@@ -53,12 +53,20 @@ notebooks/solutions/[0-9]*
 """
 
 
+def registry() -> str:
+    """Return the address of the npm registry that this machine uses, empty if there is no npm."""
+    address, npm = os.environ.get("npm_config_registry"), shutil.which("npm")
+    if npm and not address:
+        address = subprocess.check_output([npm, "config", "get", "registry"], text=True)
+    return (address or "").strip().rstrip("/")
+
+
 def mathjax() -> Path:
     """Return MathJax's ``tex-svg.js``, from the cache or the npm registry."""
-    version = "3.2.2"
+    version, address = "3.2.2", registry()
     try:
         (script,) = pooch.retrieve(
-            f"{REGISTRY.rstrip('/')}/mathjax/-/mathjax-{version}.tgz",
+            f"{address}/mathjax/-/mathjax-{version}.tgz",
             known_hash=MATHJAX,
             fname=f"mathjax-{version}.tgz",
             path=pooch.os_cache("grh_helpers") / "book",
@@ -66,8 +74,8 @@ def mathjax() -> Path:
         )
     except (OSError, ValueError) as error:  # no network; a file with another checksum
         sys.exit(
-            f"MathJax {version}, which draws the formulas, could not be had from {REGISTRY} "
-            f"({error}). Build once with a network, or set npm_config_registry to a mirror."
+            f"MathJax {version}, which draws the formulas, could not be had from npm's "
+            f"registry ({error}). Build once with npm and a network, or set npm_config_registry."
         )
     return Path(script)
 

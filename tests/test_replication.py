@@ -18,13 +18,15 @@ def small_grid(monkeypatch):
 def test_table_has_every_row_and_column(digits, small_grid):
     table = replicate.replicate(digits, (100, 150), (16, 32), 1, 5, 300, n_jobs=1)
     assert list(table) == replicate.COLUMNS
-    first, third = table[table["table"] == 1], table[table["table"] == 3]
+    untuned, first, third = (table[table["table"] == number] for number in (0, 1, 3))
     counts = first.groupby(["method", "start", "train_size"])["n_bits"].apply(list)
     learned = [("GRH linear", "lsh"), ("GRH linear", "itq-cca"), ("GRH RBF", "lsh")]
     learned += [("GRH RBF", "itq-cca"), ("ITQ+CCA", "")]
     expected = {(*name, size) for name in learned for size in (100, 150)}
     assert set(counts.index) == expected | {("LSH", "", 0), ("PCAH", "", 100)}
     assert all(bits == [16, 32] for bits in counts)
+    assert len(untuned) == 12 and set(untuned["C"]) == {"", "1"}
+    assert set(untuned["regularisation"]) == {"", "0.1"}
     assert len(third) == 18 and set(third["rounds"]) == set("012345")
     assert table["mean"].between(0.1, 1).all()
     lsh = first[first["method"] == "LSH"]
@@ -56,7 +58,7 @@ def test_chain_of_rounds_is_one_fit_and_short_codes_are_prefixes(digits):
     part = replicate.partition(digits, per_class=5, train_size=100, n_sample=300, seed=0)
     X, y, learner = part.train.vectors, part.train.labels, SVMs()
     start = LSH(32, random_state=0).fit(X)
-    *_, chained = replicate.rounds(start, 0.8, 3, learner, part.train, seed=0)
+    *_, chained = replicate.chain(start, 0.8, 3, learner, part.train, seed=0)
     for bits in (16, 32):
         fitted = GRH(bits, 0.8, 3, learner, "lsh", "current", random_state=0).fit(X, y)
         codes = chained.transform(part.database.vectors)[:, :bits]
