@@ -27,6 +27,10 @@ start("radius_and_budget", function (root) {
     c.svg.textContent = "";
     c.svg.setAttribute("font-size", 8);
     el("rect", {x: 0, y: 0, width: c.step * (r + 1) - 2, height: c.row * 7, fill: "#DCEBF7", "data-ball": r}, c.svg);
+    for (let d = 0; d <= bits; d++) {
+      const look = {x: c.step * (d + .25), y: c.row * 7 - 4, "text-anchor": "middle", fill: "#111"};
+      el("text", look, c.svg).textContent = d ? d : "dist. 0";
+    }
     const lines = el("g", {stroke: "#bbb", "stroke-width": .6}, c.svg);
     codes.forEach(a => {
       for (let bit = 1; bit < codes.length; bit *= 2) if (!(a & bit)) {
