@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import numpy as np
 
-__all__ = ["Live", "alpha_and_rounds", "turning_lines"]
+__all__ = ["Live", "alpha_and_rounds", "radius_and_budget", "turning_lines"]
 
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"]
 _SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="{}" width="{}" height="{}" {}>{}</svg>'
@@ -53,10 +53,10 @@ class Live:
         return {"text/html": self.html, "text/plain": self.alt}
 
 
-def _dot(x: float, y: float, fill: str, label: str, circle: bool = True) -> str:
-    """Draw a named point: a circle or a square."""
+def _dot(x: float, y: float, fill: str, label: str, circle=True, right=6.0, down=-5.0) -> str:
+    """Draw a named point: a circle or a square, its name so far from its middle."""
     shape = f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" rx="{4 * circle}"'
-    text = f'<text x="{x + 6:.1f}" y="{y - 5:.1f}">{label}</text>'
+    text = f'<text x="{x + right:.1f}" y="{y + down:.1f}">{label}</text>'
     return f'{shape} fill="{fill}" stroke="#111"/>{text}'
 
 
@@ -136,3 +136,44 @@ def alpha_and_rounds(points, circles, runs, alt: str, alpha=0.8, names="abcdefgh
     config |= {"alphas": [round(float(a), 2) for a in runs], "which": which, "runs": unique}
     config |= {"alpha": list(runs).index(alpha), "stage": 1, "unit": 12, "panel": 110}
     return Live("alpha_and_rounds", config | {"view": f"0 -55 {110 * n_bits} 110"}, shapes, alt)
+
+
+def radius_and_budget(items, hits: str, query: str, alt: str, radius=1, budget=3) -> Live:
+    """Move radius, budget and query among the buckets of a toy. Used in chapter 3.
+
+    Parameters
+    ----------
+    items : dict
+        Code of each item, as a string of bits, by the item's letter. Ties in the Hamming order
+        of a budget are broken by the order of this dictionary.
+    hits : str
+        Letters of the items that are right answers, drawn as circles; the others are squares.
+    query : str
+        Code of the query at the start.
+    alt : str
+        What the still picture shows.
+    radius, budget : int, default=1 and 3
+        Hamming radius in bits and number of candidates at the start.
+
+    Returns
+    -------
+    Live
+        The last value of a notebook's cell.
+    """
+    n_bits, codes = len(query), {name: int(code, 2) for name, code in items.items()}
+    start, step, row = int(query, 2), 52, 24
+    taken = sorted(codes, key=lambda name: (codes[name] ^ start).bit_count())[:budget]
+    shapes = f'<path d="M0 0h{step * (radius + 1) - 2}v{7 * row}H0" fill="#DCEBF7"/>'
+    for distance in range(n_bits + 1):
+        shell = [c for c in range(2**n_bits) if (c ^ start).bit_count() == distance]
+        for i, code in enumerate(shell):
+            x, y = step * (distance + 0.25), row * (3.5 + i - (len(shell) - 1) / 2)
+            shapes += f'<path d="M{x - 11} {y - 6}h22v12h-22z" fill="#fff" stroke="#111"/>'
+            shapes += f'<text x="{x}" y="{y + 3}" text-anchor="middle">{code:0{n_bits}b}</text>'
+            for j, name in enumerate(name for name in codes if codes[name] == code):
+                fill, place = "#D55E00" if name in taken else "#fff", x + 17.5 + 12 * j
+                shapes += _dot(place, y, fill, name, name in hits, -2.2, 2.5)
+    config = {"items": codes, "hits": hits, "bits": n_bits, "query": start, "radius": radius}
+    config |= {"budget": budget, "step": step, "row": row}
+    view = f"0 0 {step * (n_bits + 1)} {7 * row}"
+    return Live("radius_and_budget", config | {"view": view}, shapes, alt)
