@@ -568,15 +568,15 @@ class GRH(_Hasher):
         vectors = self._validate(X, reset=True)
         mean = self._neighbours_mean(vectors, y, graph)
         rng = check_random_state(self.random_state)
-        bits = initial_bits = self._initial_bits(vectors, y, rng)
+        initial_bits = self._initial_bits(vectors, y, rng)
         flips = []
-        for _ in range(self.n_iter):
+        for i in range(self.n_iter):
+            bits = self.decision_function(X) >= 0 if i else initial_bits
             # Step A: pull each bit towards the mean of its neighbours.
             targets = graph_step(bits, initial_bits, mean, self.alpha, self.regularise)
             flips.append(np.mean(targets != bits))
-            # Step B: train a hash function for each bit, and let it decide.
+            # Step B: train a hash function for each bit.
             self._learn(vectors, targets, rng)
-            bits = self.decision_function(X) >= 0
         self.flips_ = np.array(flips)
         return self
 
