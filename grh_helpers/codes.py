@@ -42,13 +42,11 @@ def pack_words(bits: np.ndarray) -> np.ndarray:
     bits = check_codes(bits)
     n, n_bits = bits.shape
     size = next(size for size in (8, 16, 32, 64) if n_bits <= size or size == 64)
-    n_words = -(-n_bits // size)
-    if n_bits < n_words * size:  # zeros in front
-        bits, given = np.zeros((n, n_words * size), bool), bits
-        bits[:, -n_bits:] = given
+    if n_bits % size:  # zeros in front
+        bits = np.pad(bits, ((0, 0), (-n_bits % size, 0)))
     # Packed bytes, read as big-endian words: some twenty times as fast as bits @ powers of two.
     words = np.packbits(np.ascontiguousarray(bits).ravel()).view(f">u{size // 8}")
-    return words.astype(f"u{size // 8}").reshape(n, n_words)
+    return words.astype(f"u{size // 8}").reshape(n, bits.shape[1] // size)
 
 
 def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
@@ -75,13 +73,11 @@ def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
     """
     keys = np.asarray(keys)
     if keys.dtype.kind != "u" or keys.ndim not in (1, 2):
-        got = f"{keys.dtype} of shape {keys.shape}"
-        raise ValueError(f"Keys must be unsigned integers as pack_bits returns them, got {got}.")
+        raise ValueError("Keys must be unsigned integers as pack_bits returns them, others given.")
     keys = keys[:, None] if keys.ndim == 1 else keys
-    width = keys.shape[1] * keys.itemsize * 8
-    check_whole("n_bits", n_bits, 1, width)
+    check_whole("n_bits", n_bits, 1, keys.shape[1] * keys.itemsize * 8)
     octets = np.ascontiguousarray(keys, keys.dtype.newbyteorder(">")).view(np.uint8)
-    return np.unpackbits(octets, axis=1)[:, width - n_bits :].astype(bool)
+    return np.unpackbits(octets, axis=1)[:, -n_bits:].astype(bool)
 
 
 def hamming(words: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -132,19 +128,13 @@ def check_codes(codes: np.ndarray, n_bits: int | None = None) -> np.ndarray:
     """
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] < 1:
-        raise ValueError(
-            f"Codes must have shape (n, n_bits) with n_bits at least 1, got {codes.shape}."
-        )
-    if codes.dtype != bool:
-        if codes.dtype.kind not in "iu" or ((codes != 0) & (codes != 1)).any():
-            raise ValueError("Codes must be bool or the integers 0 and 1; use projections >= 0.")
-        codes = codes.astype(bool)
+        raise ValueError(f"Codes need the shape (n, n_bits), n_bits at least 1, got {codes.shape}.")
+    if codes.dtype != bool and (codes.dtype.kind not in "iu" or not np.isin(codes, (0, 1)).all()):
+        raise ValueError("Codes must be bool or the integers 0 and 1; use projections >= 0.")
     if n_bits not in (None, codes.shape[1]):
-        raise ValueError(
-            f"The database has codes of {n_bits} bits, the given ones have {codes.shape[1]}; "
-            "use the same hash function for both."
-        )
-    return codes
+        lengths = f"has codes of {n_bits} bits, the given ones have {codes.shape[1]}"
+        raise ValueError(f"The database {lengths}; use the same hash function for both.")
+    return codes.astype(bool, copy=False)
 
 
 def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
@@ -156,7 +146,6 @@ def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
 
 def check_rows(name: str, rows, other: str, others) -> None:
     """Raise ValueError unless both have the same number of rows."""
-    if len(rows) != len(others):
-        raise ValueError(
-            f"{name} has {len(rows)} rows but {other} has {len(others)}; they must agree."
-        )
+    n, m = len(rows), len(others)
+    if n != m:
+        raise ValueError(f"{name} has {n} rows but {other} has {m}; they must agree.")

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.sparse import eye_array
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from grh_helpers.codes import check_rows
 from grh_helpers.hashing import GRH
 
 __all__ = ["CrossModalGRH"]
 
 
-class CrossModalGRH(TransformerMixin, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class CrossModalGRH(GRH):
     """Regularised cross-modal hashing: bits learned on texts, which pictures learn to predict.
 
     `GRH` learns codes of the texts. The smoothed bits of each training text then are the targets
     of a second set of classifiers, which see its picture. Both views so share one Hamming space.
+    The estimator itself hashes pictures, as a `GRH` does; within it is the `GRH` of the texts.
 
     Parameters
     ----------
     n_bits : int, default=32
         Length of the code.
-    alpha, n_iter
+    alpha, n_iter, regularise
         As for `GRH`, which learns the text view.
     learner : {"svm", "ridge", "kernel"} or a scikit-learn estimator, default="kernel"
         What the image view trains, see `GRH`. The paper trains linear SVMs in both views.
-    text_learner : {"svm", "ridge", "kernel"} or a scikit-learn estimator, default="ridge"
-        What the text view trains.
     init : {"lsh", "itq-cca", "max-min"} or a hashing estimator, default="lsh"
         Where the bits of the texts start, see `GRH`; random hyperplanes, as in the paper.
     random_state : int, RandomState instance or None, default=None
         Seed.
+    text_learner : {"svm", "ridge", "kernel"} or a scikit-learn estimator, default="ridge"
+        What the text view trains.
 
     Attributes
     ----------
-    text_, image_ : GRH
-        The fitted hashers of the two views.
+    text_ : GRH
+        The fitted hasher of the texts.
+    learners_, coef_, intercept_
+        Of the hasher of the pictures, see `GRH`.
     train_bits_ : ndarray of bool, shape (n_samples, n_bits)
         The code of each training pair, the target of both views.
 
@@ -57,23 +64,9 @@ class CrossModalGRH(TransformerMixin, BaseEstimator):
     True
     """
 
-    def __init__(
-        self,
-        n_bits: int = 32,
-        alpha: float = 1.0,
-        n_iter: int = 1,
-        learner="kernel",
-        text_learner="ridge",
-        init="lsh",
-        random_state=None,
-    ):
-        self.n_bits = n_bits
-        self.alpha = alpha
-        self.n_iter = n_iter
-        self.learner = learner
-        self.text_learner = text_learner
-        self.init = init
-        self.random_state = random_state
+    n_bits: int = 32
+    learner: str | BaseEstimator = "kernel"
+    text_learner: str | BaseEstimator = "ridge"
 
     def fit(self, X_image, X_text, y=None, graph=None) -> CrossModalGRH:
         """Learn the hash functions of both views from pairs, row i of one with row i of the other.
@@ -100,29 +93,18 @@ class CrossModalGRH(TransformerMixin, BaseEstimator):
         ValueError
             If the views differ in length, or as `GRH.fit`.
         """
-        X_image, X_text = check_array(X_image), check_array(X_text)
-        if len(X_image) != len(X_text):
-            sizes = f"{len(X_image)} pictures and {len(X_text)} texts"
-            raise ValueError(f"X_image and X_text must have a row per pair each, got {sizes}.")
+        X_text = self._validate(X_text, reset=True)
+        X_image = self._validate(X_image, reset=True)  # last, so that n_features_in_ is of pictures
+        check_rows("X_image", X_image, "X_text", X_text)
         if y is None and graph is None:
-            graph = eye_array(len(X_text), format="csr")
+            graph = eye_array(len(X_image), format="csr")
         rng = check_random_state(self.random_state)
-        self.text_ = GRH(self.n_bits, self.alpha, self.n_iter, self.text_learner, self.init)
-        self.text_.set_params(random_state=rng).fit(X_text, y, graph)
+        own = (self.n_bits, self.alpha, self.n_iter, self.text_learner, self.init, self.regularise)
+        self.text_ = GRH(*own, random_state=rng).fit(X_text, y, graph)
         bits = self.text_.train_bits_
         constant = (bits == bits[0]).all(axis=0)  # these got random hyperplanes in the text view
-        self.train_bits_ = np.where(constant, self.text_.transform(X_text), bits)
-        # With alpha = 0 step A leaves the bits as they are, so the picture's labels play no role.
-        self.image_ = GRH(self.n_bits, 0.0, 1, self.learner, _Given(self.train_bits_))
-        own = eye_array(len(X_image), format="csr")
-        self.image_.set_params(random_state=rng).fit(X_image, graph=own)
+        self._learn(X_image, np.where(constant, self.text_.transform(X_text), bits), rng)
         return self
-
-    def _hasher(self, view: str) -> GRH:
-        check_is_fitted(self)
-        if view not in ("image", "text"):
-            raise ValueError(f'view must be "image" or "text", got {view!r}.')
-        return self.image_ if view == "image" else self.text_
 
     def transform(self, X, view: str = "image") -> np.ndarray:
         """Hash rows of one view.
@@ -143,24 +125,14 @@ class CrossModalGRH(TransformerMixin, BaseEstimator):
         ValueError
             If there is no such view, or as `GRH.transform`.
         """
-        return self._hasher(view).transform(X)
+        return self.decision_function(X, view) >= 0
 
     def decision_function(self, X, view: str = "image") -> np.ndarray:
         """Score each row of one view for each bit; the bit is 1 where the score is 0 or more.
 
         Parameters, shapes and errors are those of `transform`; the scores are float.
         """
-        return self._hasher(view).decision_function(X)
-
-
-class _Given(TransformerMixin, BaseEstimator):
-    """Initial bits that are known."""
-
-    def __init__(self, bits: np.ndarray):
-        self.bits = bits
-
-    def fit(self, X, y=None) -> _Given:
-        return self
-
-    def transform(self, X) -> np.ndarray:
-        return self.bits
+        check_is_fitted(self)
+        if view not in ("image", "text"):
+            raise ValueError(f'view must be "image" or "text", got {view!r}.')
+        return super().decision_function(X) if view == "image" else self.text_.decision_function(X)

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from joblib import Parallel, delayed
-from scipy.linalg import eigh
+from scipy.linalg import eigh, orthogonal_procrustes
 from scipy.sparse import csr_array, issparse
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    MultiOutputMixin,
-    TransformerMixin,
-    clone,
-    is_classifier,
-)
-from sklearn.exceptions import ConvergenceWarning
+from scipy.sparse.linalg import aslinearoperator
+from sklearn.base import BaseEstimator, MultiOutputMixin, TransformerMixin, clone, is_classifier
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
-from sklearn.utils import assert_all_finite, check_random_state, get_tags
+from sklearn.utils import assert_all_finite, check_array, check_random_state, gen_batches, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from grh_helpers.codes import check_whole
+from grh_helpers.codes import check_codes, check_rows, check_whole
 from grh_helpers.evaluation import mean_average_precision
 
 __all__ = ["GRH", "ITQ", "LSH", "SVMs", "class_codes", "graph_step"]
 
-_BLOCK = 4096  # rows encoded at a time: 16 MB of 512 float64 features, and small temporaries
+_BLOCK = 1024  # rows encoded at a time: few enough to stay in the cache from check to product
 _SVM_STEPS = 100  # solver steps per row before it gives up; normalised vectors need five at most
 
 
-class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class _Hasher(TransformerMixin, BaseEstimator):
     """What all hashers share: checked input, and bits that are the signs of scores.
 
     The scores are those of the hyperplanes coef_ and intercept_; a subclass finds them.
@@ -46,31 +38,24 @@ class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []  # bool comes out, whatever goes in
         return tags
 
-    _n_features_out = property(lambda self: len(self.coef_))
-
     def _validate(self, X, *, reset: bool) -> np.ndarray:
         if issparse(X):
             raise ValueError("X must be dense, got a sparse matrix; use TruncatedSVD first.")
-        # When encoding, _hash looks for NaN and infinity where it costs next to nothing.
-        return validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=reset
-        )
+        # When encoding, _blocks looks for NaN and infinity while the rows are in the cache anyway.
+        dtypes = [np.float64, np.float32]
+        return validate_data(self, X, reset=reset, dtype=dtypes, ensure_all_finite=reset)
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
         """Distance from each hyperplane times the length of its normal, in the precision of X."""
-        weights = np.ascontiguousarray(self.coef_.T, dtype=X.dtype)
-        return X @ weights + self.intercept_.astype(X.dtype)
+        return X @ self.coef_.T.astype(X.dtype) + self.intercept_.astype(X.dtype)
 
-    def _hash(self, X: np.ndarray) -> np.ndarray:
-        bits = np.empty((len(X), self._n_features_out), dtype=bool)
-        for start in range(0, len(X), _BLOCK):
-            block = X[start : start + _BLOCK]
-            with np.errstate(invalid="ignore", over="ignore"):
-                scores = self._scores(block)
-            if not np.isfinite(scores).all():  # as they are wherever X is not finite
-                assert_all_finite(block, input_name="X")
-            np.greater_equal(scores, 0, out=bits[start : start + _BLOCK])
-        return bits
+    def _blocks(self, X) -> Iterator[np.ndarray]:
+        """Check X and yield its scores, some rows at a time."""
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        for rows in gen_batches(len(X), _BLOCK):
+            assert_all_finite(X[rows], input_name="X")
+            yield self._scores(X[rows])
 
     def decision_function(self, X) -> np.ndarray:
         """Score each row for each bit; the bit is 1 where the score is 0 or more.
@@ -91,10 +76,7 @@ class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ValueError
             As `transform`.
         """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        assert_all_finite(X, input_name="X")
-        return self._scores(X)
+        return np.vstack(list(self._blocks(X)))
 
     def score(self, X, y) -> float:
         """Mean average precision of the rows of X, ranked for each of them by Hamming distance.
@@ -141,10 +123,10 @@ class _Hasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             If X is sparse, has another number of features than in `fit`, or has NaN or infinite
             entries.
         """
-        check_is_fitted(self)
-        return self._hash(self._validate(X, reset=False))
+        return np.vstack([scores >= 0 for scores in self._blocks(X)])
 
 
+@dataclass(eq=False, repr=False)
 class LSH(_Hasher):
     """Locality-sensitive hashing by the signs of random projections.
 
@@ -183,9 +165,8 @@ class LSH(_Hasher):
            [0, 0, 1, 0]])
     """
 
-    def __init__(self, n_bits: int = 16, random_state=None):
-        self.n_bits = n_bits
-        self.random_state = random_state
+    n_bits: int = 16
+    random_state: int | np.random.RandomState | None = None
 
     def fit(self, X, y=None) -> LSH:
         """Draw the hyperplanes; of X only the number of columns is used.
@@ -215,6 +196,7 @@ class LSH(_Hasher):
         return self
 
 
+@dataclass(eq=False, repr=False)
 class ITQ(_Hasher):
     """Iterative quantisation: principal directions, rotated so that their signs lose little.
 
@@ -257,19 +239,11 @@ class ITQ(_Hasher):
     np.True_
     """
 
-    def __init__(
-        self,
-        n_bits: int = 16,
-        n_iter: int = 50,
-        supervised: bool = False,
-        regularisation: float = 1.0,
-        random_state=None,
-    ):
-        self.n_bits = n_bits
-        self.n_iter = n_iter
-        self.supervised = supervised
-        self.regularisation = regularisation
-        self.random_state = random_state
+    n_bits: int = 16
+    n_iter: int = 50
+    supervised: bool = False
+    regularisation: float = 1.0
+    random_state: int | np.random.RandomState | None = None
 
     def fit(self, X, y=None) -> ITQ:
         """Find the directions and rotate them.
@@ -310,15 +284,14 @@ class ITQ(_Hasher):
             rng = check_random_state(self.random_state)
             rotation = np.linalg.qr(rng.standard_normal(rotation.shape))[0]
         for _ in range(self.n_iter):
-            left, _, right = np.linalg.svd(projected.T @ _as_signs(projected @ rotation >= 0))
-            rotation = left @ right
+            rotation, _ = orthogonal_procrustes(projected, _as_signs(projected @ rotation >= 0))
         self.coef_ = (directions @ rotation).T
         self.intercept_ = -self.coef_ @ mean
         return self
 
     def _canonical(self, X: np.ndarray, covariance: np.ndarray, y) -> np.ndarray:
         """Directions that correlate most with the classes, each as long as its correlation."""
-        classes, members = _check_labels(y, len(X))
+        classes, members = _check_labels(X, y)
         centred = np.eye(len(classes))[members] - np.bincount(members) / len(X)
         ridge = self.regularisation * np.trace(covariance) / len(covariance)
         within = centred.T @ centred / len(X) + self.regularisation * np.eye(len(classes))
@@ -329,6 +302,7 @@ class ITQ(_Hasher):
         return vectors[:, strongest] * np.sqrt(np.clip(values[strongest], 0, None))
 
 
+@dataclass(eq=False, repr=False)
 class SVMs(MultiOutputMixin, _Hasher):
     """The paper's learner: one SVM per column of ±1 targets, all from one kernel matrix.
 
@@ -340,45 +314,27 @@ class SVMs(MultiOutputMixin, _Hasher):
         Of the Gaussian kernel exp(-gamma |x - z|²); None makes the SVMs linear: hyperplanes.
     class_weight : "balanced" or None, default="balanced"
         Whether the two classes of a bit, −1 and +1, weigh the same, as in the paper.
-    n_jobs : int or None, default=None
-        Threads that train bits side by side.
     """
 
-    def __init__(
-        self,
-        C: float = 1.0,
-        gamma: float | None = None,
-        class_weight: str | None = "balanced",
-        n_jobs: int | None = None,
-    ):
-        self.C = C
-        self.gamma = gamma
-        self.class_weight = class_weight
-        self.n_jobs = n_jobs
+    C: float = 1.0
+    gamma: float | None = None
+    class_weight: str | None = "balanced"
 
     def _kernel(self, X: np.ndarray, others: np.ndarray) -> np.ndarray:
         return X @ others.T if self.gamma is None else rbf_kernel(X, others, self.gamma)
 
     def fit(self, X: np.ndarray, targets: np.ndarray) -> SVMs:
         """Train an SVM for each column of `targets`, ±1, of shape (n_samples, n_bits)."""
-        svm = SVC(C=self.C, kernel="precomputed", max_iter=_SVM_STEPS * len(X))
-        svm.set_params(class_weight=self.class_weight)
         kernel = self._kernel(X, X)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # one below instead of one per bit
-            svms = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(clone(svm).fit)(kernel, target) for target in np.atleast_2d(targets.T)
-            )
-        if any(svm.fit_status_ for svm in svms):
-            message = "The SVM stopped before it converged; scale each row to length 1 first."
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        svm = SVC(C=self.C, kernel="precomputed", class_weight=self.class_weight)
+        svm.set_params(max_iter=_SVM_STEPS * len(X))
+        svms = [clone(svm).fit(kernel, target) for target in np.atleast_2d(targets.T)]
+        weights = np.zeros((len(svms), len(X)))  # of each row in each normal
+        for row, svm in zip(weights, svms, strict=True):
+            row[svm.support_] = svm.dual_coef_[0]
         self.rows_ = X
-        self.coef_ = np.zeros((len(svms), len(X)))
-        for weights, svm in zip(self.coef_, svms, strict=True):
-            weights[svm.support_] = svm.dual_coef_[0]
-        if self.gamma is None:
-            self.coef_ = self.coef_ @ X
-        self.intercept_ = np.array([svm.intercept_[0] for svm in svms])
+        self.coef_ = weights @ X if self.gamma is None else weights
+        self.intercept_ = np.hstack([svm.intercept_ for svm in svms])
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -431,20 +387,8 @@ def class_codes(n_classes: int, n_bits: int, random_state=None) -> np.ndarray:
     return max(found)[-1]
 
 
-class _ClassCodes(BaseEstimator):
-    """A start that gives each row the code of its class."""
-
-    def __init__(self, n_bits: int, random_state):
-        self.n_bits = n_bits
-        self.random_state = random_state
-
-    def fit(self, X, y) -> _ClassCodes:
-        classes, self.members = _check_labels(y, len(X))
-        self.codes = class_codes(len(classes), self.n_bits, self.random_state)
-        return self
-
-    def transform(self, X) -> np.ndarray:
-        return self.codes[self.members]
+_KERNEL = KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)  # by benchmarks/choose_defaults.py
+_LEARNERS = {"svm": SVMs(), "ridge": Ridge(alpha=1.0), "kernel": _KERNEL}
 
 
 def graph_step(
@@ -494,24 +438,22 @@ def graph_step(
     """
     if not isinstance(alpha, Real) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
-    current, initial = _as_signs(bits), _as_signs(initial_bits)
+    if regularise not in ("current", "initial", "sign-first"):
+        raise ValueError(f'regularise is "current", "initial" or "sign-first", not {regularise!r}.')
+    current, initial = _as_signs(check_codes(bits)), _as_signs(check_codes(initial_bits))
     mean = neighbours_mean(current)
     if regularise == "sign-first":
         mean = _as_signs(mean >= 0)
-    elif regularise not in ("current", "initial"):
-        names = '"current", "initial" or "sign-first"'
-        raise ValueError(f"regularise must be {names}, got {regularise!r}.")
-    return alpha * mean + (1 - alpha) * (initial if regularise == "initial" else current) >= 0
+    own = initial if regularise == "initial" else current
+    return alpha * mean + (1 - alpha) * own >= 0
 
 
-def _as_signs(bits) -> np.ndarray:
+def _as_signs(bits: np.ndarray) -> np.ndarray:
     """Bits as the -1.0 and +1.0 of the papers' algebra."""
-    bits = np.asarray(bits)
-    if bits.dtype != bool and not np.isin(bits, (0, 1)).all():
-        raise ValueError("Bits must be bool or the integers 0 and 1, got others; use signs >= 0.")
     return np.where(bits, 1.0, -1.0)
 
 
+@dataclass(eq=False, repr=False)
 class GRH(_Hasher):
     """Graph Regularised Hashing: hash functions learned from labels or from a similarity graph.
 
@@ -546,8 +488,6 @@ class GRH(_Hasher):
         Which form of step A, see `graph_step`.
     random_state : int, RandomState instance or None, default=None
         Seed. ``GRH(random_state=s)`` starts from the bits of ``LSH(random_state=s)``.
-    n_jobs : int or None, default=None
-        Threads that train bits side by side; the result does not depend on it.
 
     Attributes
     ----------
@@ -583,30 +523,13 @@ class GRH(_Hasher):
            [0, 0]])
     """
 
-    def __init__(
-        self,
-        n_bits: int = 16,
-        alpha: float = 1.0,
-        n_iter: int = 1,
-        learner="svm",
-        init="lsh",
-        regularise: str = "initial",
-        random_state=None,
-        n_jobs: int | None = None,
-    ):
-        self.n_bits = n_bits
-        self.alpha = alpha
-        self.n_iter = n_iter
-        self.learner = learner
-        self.init = init
-        self.regularise = regularise
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        return tags
+    n_bits: int = 16
+    alpha: float = 1.0
+    n_iter: int = 1
+    learner: str | BaseEstimator = "svm"
+    init: str | BaseEstimator = "lsh"
+    regularise: str = "initial"
+    random_state: int | np.random.RandomState | None = None
 
     def fit(self, X, y=None, graph=None) -> GRH:
         """Learn the hash functions.
@@ -638,114 +561,109 @@ class GRH(_Hasher):
         Warns
         -----
         ConvergenceWarning
-            If the SVM's solver gives up, as it does on vectors of great length.
+            If the SVM's solver gives up, as it does on vectors of great length; scale them.
         """
         check_whole("n_bits", self.n_bits, 1)
         check_whole("n_iter", self.n_iter, 1)
-        X = self._validate(X, reset=True)
-        neighbours_mean = self._neighbours_mean(len(X), y, graph)
+        vectors = self._validate(X, reset=True)
+        mean = self._neighbours_mean(vectors, y, graph)
         rng = check_random_state(self.random_state)
-        initial_bits = bits = self._initial_bits(X, y, rng)
+        initial_bits = self._initial_bits(vectors, y, rng)
         flips = []
-        for _ in range(self.n_iter):
-            targets = graph_step(bits, initial_bits, neighbours_mean, self.alpha, self.regularise)
+        for i in range(self.n_iter):
+            bits = self.decision_function(X) >= 0 if i else initial_bits
+            # Step A: pull each bit towards the mean of its neighbours.
+            targets = graph_step(bits, initial_bits, mean, self.alpha, self.regularise)
             flips.append(np.mean(targets != bits))
-            self.learners_ = self._learn(X, targets, rng)
-            bits = self._hash(X)
+            # Step B: train a hash function for each bit.
+            self._learn(vectors, targets, rng)
         self.flips_ = np.array(flips)
-        self.train_bits_ = targets
         return self
 
-    def _neighbours_mean(self, n: int, y, graph) -> Callable:
+    def _neighbours_mean(self, X: np.ndarray, y, graph) -> Callable:
         """Return the function that averages signs over each row's neighbours."""
-        if y is None and graph is None:
-            message = "GRH requires y to be passed, but the target y is None; pass it or a graph."
-            raise ValueError(message)
-        if y is not None and graph is not None:
+        if graph is None:
+            self.classes_, members = _check_labels(X, y)
+            one_hot = csr_array((np.ones(len(X)), members, np.arange(len(X) + 1)))
+            # The n×n matrix of all pairs of a class is never built: SciPy keeps the two factors.
+            graph = aslinearoperator(one_hot) @ aslinearoperator(one_hot.T)
+        elif y is not None:
             raise ValueError("Pass class labels as y or a similarity matrix as graph, not both.")
-        if graph is not None:
-            return _graph_mean(n, graph)
-        self.classes_, members = _check_labels(y, n)
-        # A sparse one-hot matrix: summing the ±1 of each class is exact, so ties are exact too.
-        membership = csr_array((np.ones(n), members, np.arange(n + 1)))
-        sizes = np.bincount(members)[:, None]
-        return lambda signs: ((membership.T @ signs) / sizes)[members]
+        else:
+            checks = {"accept_sparse": "csr", "ensure_non_negative": True, "input_name": "graph"}
+            graph = check_array(graph, dtype=np.float64, **checks)
+        if graph.shape != (len(X), len(X)):
+            raise ValueError(f"graph must be an n×n matrix for {len(X)} rows, got {graph.shape}.")
+        degrees = graph @ np.ones((len(X), 1))
+        if not degrees.all():
+            raise ValueError(f"Graph row {degrees.argmin()} has no neighbour; link it to itself.")
+        return lambda signs: (graph @ signs) / degrees
 
     def _initial_bits(self, X: np.ndarray, y, rng: np.random.RandomState) -> np.ndarray:
-        named = {
-            "lsh": LSH(self.n_bits, rng),
-            "itq-cca": ITQ(self.n_bits, supervised=True, random_state=rng),
-            "max-min": _ClassCodes(self.n_bits, rng),
-        }
-        start = _choose("init", self.init, named, "transform")
-        if start is self.init:
-            start = _seeded(start, rng)
+        if self.init == "max-min":
+            classes, members = _check_labels(X, y)
+            return class_codes(len(classes), self.n_bits, rng)[members]
+        if self.init == "lsh":
+            start = LSH(self.n_bits, rng)
+        elif self.init == "itq-cca":
+            start = ITQ(self.n_bits, supervised=True, random_state=rng)
+        elif hasattr(self.init, "transform") and not isinstance(self.init, type):
+            start = _seeded(self.init, rng)
+        else:
+            raise ValueError(f'No init {self.init}; use a hasher, "lsh", "itq-cca" or "max-min".')
         bits = np.asarray(start.fit(X, y).transform(X))
-        if bits.shape != (len(X), self.n_bits) or bits.dtype != bool:
-            got = f"{bits.dtype} of shape {bits.shape}"
-            raise ValueError(f"init must give {self.n_bits} bool bits per row, got {got}.")
+        if bits.shape != (len(X), self.n_bits):
+            raise ValueError(f"init must give {self.n_bits} bits per row, got shape {bits.shape}.")
         return bits
 
-    def _learn(self, X: np.ndarray, targets: np.ndarray, rng: np.random.RandomState) -> list:
-        """Step B: return models that predict the targets, each with the bits that it decides."""
-        kernel = KernelRidge(kernel="rbf", gamma=4.0, alpha=0.1)
-        named = {"svm": SVMs(n_jobs=self.n_jobs), "ridge": Ridge(alpha=1.0), "kernel": kernel}
-        learner = _choose("learner", self.learner, named, "predict")
+    def _learn(self, X: np.ndarray, targets: np.ndarray, rng: np.random.RandomState) -> None:
+        """Step B: train models that predict the targets, and keep each with the bits it decides."""
+        learner = _LEARNERS.get(self.learner, self.learner)
+        if isinstance(learner, type) or not hasattr(learner, "predict"):
+            raise ValueError(f'No learner {learner}; use an estimator, "svm", "ridge" or "kernel".')
+        # A bit that is equal for all rows has nothing to learn: it gets a random hyperplane.
         constant = (targets == targets[0]).all(axis=0)
         fresh, varying = np.flatnonzero(constant), np.flatnonzero(~constant)
-        drawn = [(fresh, LSH(len(fresh), rng).fit(X))] if len(fresh) else []
+        models = [(fresh, LSH(len(fresh), rng).fit(X))] if len(fresh) else []
         tags = get_tags(learner)
         only_many = not tags.target_tags.single_output  # such as MultiOutputClassifier
         many = getattr(tags.classifier_tags, "multi_label", tags.target_tags.multi_output)
         # One fit for all bits where the learner takes several outputs, otherwise one per bit.
         groups = [varying] if (many or only_many) and len(varying) else varying[:, None]
         labels = targets.astype(int) if is_classifier(learner) else _as_signs(targets)
-        columns = [labels[:, bits] if only_many else labels[:, bits].squeeze() for bits in groups]
         try:
-            fitted = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(_seeded(learner, rng).fit)(X, column) for column in columns
-            )
+            for bits in groups:
+                column = labels[:, bits] if only_many else labels[:, bits].squeeze()
+                models.append((bits, _seeded(learner, rng).fit(X, column)))
         except MemoryError as error:
-            message = 'There is too little memory for this learner; use "ridge" or fewer rows.'
-            raise ValueError(message) from error
-        return drawn + list(zip(groups, fitted, strict=True))
+            raise ValueError('Too little memory; use learner="ridge" or fewer rows.') from error
+        self.learners_, self.train_bits_ = models, targets
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
-        hashers = [model for _, model in self.learners_ if isinstance(model, _Hasher)]
-        linear = all(getattr(model, "gamma", None) is None for model in hashers)
-        if linear and len(hashers) == len(self.learners_):  # one product for all bits
-            return super()._scores(X)
-        scores = np.empty((len(X), self._n_features_out))
+        scores = np.empty((len(X), self.train_bits_.shape[1]))
         for bits, model in self.learners_:
-            scores[:, bits] = _predict(model, X)
+            if isinstance(model, _Hasher):
+                scores[:, bits] = model._scores(X)
+            else:  # a classifier predicts 0 or 1, a regressor something between -1 and 1
+                zero = 0.5 if is_classifier(model) else 0.0
+                scores[:, bits] = np.reshape(model.predict(X) - zero, (len(X), -1))
         return scores
 
-    _n_features_out = property(lambda self: sum(len(bits) for bits, _ in self.learners_))
+    def _stacked(self, name: str) -> np.ndarray:
+        rows = [np.reshape(getattr(model, name), (len(bits), -1)) for bits, model in self.learners_]
+        order = np.argsort(np.concatenate([bits for bits, _ in self.learners_]))
+        return np.concatenate(rows)[order]
 
-    def _stacked(self, name: str, *shape: int) -> np.ndarray:
-        rows = np.empty(shape)
-        for bits, model in self.learners_:
-            rows[bits] = getattr(model, name)
-        return rows
-
-    @property
-    def coef_(self) -> np.ndarray:
-        """The hyperplanes' normal vectors, row by row from the models that decide the bits."""
-        return self._stacked("coef_", self._n_features_out, self.n_features_in_)
-
-    @property
-    def intercept_(self) -> np.ndarray:
-        """The hyperplanes' offsets, likewise."""
-        return self._stacked("intercept_", self._n_features_out)
+    coef_ = property(lambda self: self._stacked("coef_"))
+    intercept_ = property(lambda self: self._stacked("intercept_").ravel())
 
 
-def _check_labels(y, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes and, for each row, the number of its class."""
+def _check_labels(X: np.ndarray, y) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes and, for each row of X, the number of its class."""
     if y is None:
-        raise ValueError("This hasher learns from labels; pass y, one class label per row of X.")
+        raise ValueError("Labels are missing; pass one for each row of X as y, or a graph to GRH.")
     y = column_or_1d(y, warn=True)
-    if len(y) != n:
-        raise ValueError(f"y must have one label per row of X, {n}, got {len(y)}.")
+    check_rows("X", X, "y", y)
     assert_all_finite(y, input_name="y")
     try:
         classes, members = np.unique(y, return_inverse=True)
@@ -754,38 +672,6 @@ def _check_labels(y, n: int) -> tuple[np.ndarray, np.ndarray]:
     if len(classes) < 2:
         raise ValueError(f"y must hold two classes or more, got one class: {classes[0]}.")
     return classes, members
-
-
-def _graph_mean(n: int, graph) -> Callable:
-    graph = csr_array(graph, dtype=np.float64)
-    if graph.shape != (n, n):
-        raise ValueError(f"graph must have the shape ({n}, {n}) for {n} rows, got {graph.shape}.")
-    if not (np.isfinite(graph.data) & (graph.data >= 0)).all():
-        raise ValueError("graph must have weights that are finite and not negative.")
-    degrees = graph.sum(axis=1)
-    alone = np.flatnonzero(degrees == 0)
-    if len(alone):
-        raise ValueError(f"There is no neighbour of row {alone[0]}; connect it, if only to itself.")
-    return lambda signs: (graph @ signs) / degrees[:, None]
-
-
-def _predict(model, X: np.ndarray) -> np.ndarray:
-    """Scores of a model of `GRH.learners_`, a column per bit; the bit is 1 from 0 upwards."""
-    if isinstance(model, _Hasher):
-        return model._scores(X.astype(float))  # in the precision of the other learners' scores
-    assert_all_finite(X, input_name="X")  # some learners would not mind
-    scores = np.asarray(model.predict(X), dtype=float).reshape(len(X), -1)
-    return scores - 0.5 if is_classifier(model) else scores
-
-
-def _choose(name: str, value, named: dict, method: str):
-    """Return the estimator that a parameter names, or is."""
-    if isinstance(value, str) and value in named:
-        return named[value]
-    if isinstance(value, type) or not hasattr(value, method):
-        names = ", ".join(f'"{key}"' for key in named)
-        raise ValueError(f"{name} must be {names} or a scikit-learn estimator, got {value!r}.")
-    return value
 
 
 def _seeded(estimator, rng: np.random.RandomState):

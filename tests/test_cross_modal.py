@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
@@ -19,6 +21,19 @@ def views():
         for width in (8, 12)
     )
     return normalize(image), normalize(text), y
+
+
+class Given(TransformerMixin, BaseEstimator):
+    """A start from known bits."""
+
+    def __init__(self, bits):
+        self.bits = bits
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return self.bits
 
 
 def fitted(views, rows=slice(90), **params):
@@ -61,10 +76,15 @@ def test_equal_to_two_ridges_by_hand(views):
 
 def test_the_picture_learns_the_bits_of_its_text(views):
     hasher = fitted(views)
-    np.testing.assert_array_equal(hasher.image_.train_bits_, hasher.train_bits_)
     given = hasher.text_.train_bits_
     varying = (given != given[0]).any(axis=0)
     np.testing.assert_array_equal(hasher.train_bits_[:, varying], given[:, varying])
+    # The picture's hasher is a GRH that starts from these bits and leaves them alone.
+    alone = GRH(16, alpha=0, learner="kernel", init=Given(hasher.train_bits_), random_state=0)
+    alone.fit(views[0][:90], graph=np.eye(90))
+    learned = (hasher.train_bits_ != hasher.train_bits_[0]).any(axis=0)
+    scores = [h.decision_function(views[0])[:, learned] for h in (hasher, alone)]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_the_smoothed_bits_are_learned_not_the_predicted_ones(views):
@@ -108,13 +128,17 @@ def test_same_seed_same_bits(views):
 
 def test_bad_input_is_one_clear_sentence(views):
     image, text, y = views
-    with pytest.raises(ValueError, match=r"row per pair each, got 180 pictures and 179 texts\."):
+    with pytest.raises(ValueError, match="X_image has 180 rows but X_text has 179; they"):
         CrossModalGRH().fit(image, text[1:], y)
     with pytest.raises(ValueError, match=r'view must be "image" or "text", got \'sound\'\.'):
         fitted(views).transform(image, view="sound")
     with pytest.raises(ValueError, match="8 features"):
         fitted(views).decision_function(text)
-    with pytest.raises(ValueError, match="one label per row of X, 180, got 179"):
+    with pytest.raises(ValueError, match="X has 180 rows but y has 179"):
         CrossModalGRH().fit(image, text, y[1:])
+    with pytest.raises(ValueError, match="X must be dense.*use TruncatedSVD"):
+        CrossModalGRH().fit(image, csr_array(text), y)
+    with pytest.raises(NotFittedError):
+        CrossModalGRH().transform(text, view="text")
     with pytest.raises(ValueError, match="n_bits must be"):
         CrossModalGRH(n_bits=0).fit(image, text, y)

@@ -247,7 +247,7 @@ def test_step_a_takes_integers_for_bits_but_no_signs():
     assert (graph_step(bits.astype(int), bits.tolist(), mean, 1.0) == expected).all()
     signs = np.where(bits, 1, -1)
     for wrong in ((signs, bits), (bits, signs)):
-        with pytest.raises(ValueError, match="Bits must be bool or the integers 0 and 1"):
+        with pytest.raises(ValueError, match="Codes must be bool or the integers 0 and 1"):
             graph_step(*wrong, mean, 1.0)
 
 
@@ -256,7 +256,7 @@ def test_step_a_takes_integers_for_bits_but_no_signs():
     [
         (7, "initial", "alpha must be a number between 0 and 1, got 7."),
         (float("nan"), "initial", "alpha must be a number between 0 and 1, got nan."),
-        (0.5, "eq1", 'regularise must be "current", "initial" or "sign-first", got \'eq1\'.'),
+        (0.5, "eq1", 'regularise is "current", "initial" or "sign-first", not \'eq1\'.'),
     ],
 )
 def test_step_a_refuses_other_parameters(alpha, regularise, message):
@@ -342,7 +342,6 @@ def test_a_fit_that_fails_leaves_the_old_bits(blobs, learner):
     with pytest.raises(ValueError, match="two classes"):
         grh.set_params(n_bits=9).fit(X, np.zeros(120))
     assert (grh.transform(X) == bits).all()
-    assert grh.get_feature_names_out().tolist() == [f"grh{i}" for i in range(6)]
 
 
 @pytest.mark.parametrize(
@@ -431,20 +430,10 @@ def test_all_bits_constant_still_hashes():
     assert bits.shape == (6, 4)
 
 
-def test_number_of_jobs_changes_nothing(blobs):
-    X, y = blobs
-    for learner in ("svm", LinearSVC()):
-        one, two = (
-            GRH(8, learner=learner, random_state=0, n_jobs=n).fit(X, y).transform(X) for n in (1, 2)
-        )
-        assert (one == two).all()
-
-
 def test_unscaled_vectors_end_in_a_warning_and_scaled_ones_in_none(blobs):
     X, y = blobs[0], np.random.RandomState(0).permutation(blobs[1])  # no plane follows these
-    with pytest.warns(ConvergenceWarning, match="scale each row to length 1") as caught:
+    with pytest.warns(ConvergenceWarning, match="Solver terminated early.*Consider pre-processing"):
         GRH(4, random_state=0).fit(1000 * X, y)
-    assert len(caught) == 1, "one for all bits"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GRH(16, n_iter=3, random_state=0).fit(normalize(X), y)
@@ -533,27 +522,26 @@ class Hungry(RegressorMixin, BaseEstimator):
         (lambda: GRH(n_iter=0), "n_iter must be a whole number of at least 1, got 0."),
         (
             lambda: GRH(regularise="x"),
-            'regularise must be "current", "initial" or "sign-first", got \'x\'.',
+            'regularise is "current", "initial" or "sign-first", not \'x\'.',
         ),
-        (lambda: GRH(init="pca"), "or a scikit-learn estimator, got 'pca'."),
+        (lambda: GRH(init="pca"), 'No init pca; use a hasher, "lsh", "itq-cca" or "max-min".'),
+        (lambda: GRH(init=Ridge()), "No init Ridge(); use a hasher"),
+        (lambda: GRH(init=LSH), "LSH'>; use a hasher"),
         (
-            lambda: GRH(init=Ridge()),
-            'init must be "lsh", "itq-cca", "max-min" or a scikit-learn estimator, got Ridge().',
+            lambda: GRH(learner="svc"),
+            'No learner svc; use an estimator, "svm", "ridge" or "kernel".',
         ),
+        (lambda: GRH(learner=None), "No learner None; use an estimator"),
+        (lambda: GRH(learner=Ridge), "Ridge'>; use an estimator"),
+        (lambda: GRH(learner=StandardScaler()), "No learner StandardScaler(); use an estimator"),
         (
-            lambda: GRH(init=LSH),
-            'init must be "lsh", "itq-cca", "max-min" or a scikit-learn estimator, got <class',
+            lambda: GRH(5, init=PositiveParts(4)),
+            "init must give 5 bits per row, got shape (120, 4).",
         ),
-        (lambda: GRH(learner="svc"), 'must be "svm", "ridge", "kernel" or a scikit-learn estim'),
-        (lambda: GRH(learner=None), "or a scikit-learn estimator, got None."),
-        (lambda: GRH(learner=Ridge), "or a scikit-learn estimator, got <class"),
-        (lambda: GRH(learner=["svm"]), "or a scikit-learn estimator, got ['svm']."),
-        (lambda: GRH(learner=StandardScaler()), "estimator, got StandardScaler()."),
-        (lambda: GRH(5, init=PositiveParts(4)), "init must give 5 bool bits per row, got bool"),
-        (lambda: GRH(4, init=PositiveParts(as_float=True)), "got float64 of shape (120, 4)."),
+        (lambda: GRH(4, init=PositiveParts(as_float=True)), "Codes must be bool or the integers 0"),
         (lambda: LSH(random_state=np.random.default_rng()), "Generator(PCG64)"),
         (lambda: GRH(random_state=np.random.default_rng()), "Generator(PCG64)"),
-        (lambda: GRH(learner=Hungry()), 'too little memory for this learner; use "ridge" or fewer'),
+        (lambda: GRH(learner=Hungry()), 'Too little memory; use learner="ridge" or fewer rows.'),
     ],
 )
 def test_bad_parameters(blobs, make, message):
@@ -564,19 +552,19 @@ def test_bad_parameters(blobs, make, message):
 @pytest.mark.parametrize(
     ("y", "graph", "message"),
     [
-        (None, None, "requires y to be passed"),
+        (None, None, "Labels are missing; pass one for each row of X as y, or a graph to GRH."),
         ("labels", "graph", "not both"),
-        ("short", None, "y must have one label per row of X, 120, got 119."),
+        ("short", None, "X has 120 rows but y has 119; they must agree."),
         ("one class", None, "y must hold two classes or more, got one class: 0.0."),
         ("nan", None, "NaN"),
         ("infinite", None, "infinity"),
         ("none", None, "Labels must be all numbers or all strings, without None."),
         ("mixed", None, "Labels must be all numbers or all strings, without None."),
-        (None, "wrong shape", "graph must have the shape (120, 120) for 120 rows, got (119, 119)."),
-        (None, "isolated", "There is no neighbour of row 7; connect it"),
-        (None, "negative", "finite and not negative"),
-        (None, "infinite", "finite and not negative"),
-        (None, "nan", "finite and not negative"),
+        (None, "wrong shape", "graph must be an n×n matrix for 120 rows, got (119, 119)."),
+        (None, "isolated", "Graph row 7 has no neighbour; link it to itself."),
+        (None, "negative", "Negative values in data passed to graph"),
+        (None, "infinite", "Input graph contains infinity"),
+        (None, "nan", "Input graph contains NaN"),
     ],
 )
 def test_bad_supervision(blobs, y, graph, message):
@@ -690,9 +678,9 @@ def test_labels_make_itq_rank_better():
     [
         (lambda X, y: ITQ(X.shape[1] + 1).fit(X), "n_bits must be a whole number from 1 to"),
         (lambda X, y: ITQ(2, n_iter=-1).fit(X), "n_iter must be a whole number of at least 0"),
-        (lambda X, y: ITQ(2, supervised=True).fit(X), "This hasher learns from labels; pass y"),
-        (lambda X, y: GRH(2, init="max-min").fit(X, graph=np.eye(len(X))), "learns from labels"),
-        (lambda X, y: GRH(2, init="itq-cca").fit(X, graph=np.eye(len(X))), "learns from labels"),
+        (lambda X, y: ITQ(2, supervised=True).fit(X), "Labels are missing"),
+        (lambda X, y: GRH(2, init="max-min").fit(X, graph=np.eye(len(X))), "Labels are missing"),
+        (lambda X, y: GRH(2, init="itq-cca").fit(X, graph=np.eye(len(X))), "Labels are missing"),
     ],
 )
 def test_what_itq_and_the_starts_refuse(blobs, make, message):
