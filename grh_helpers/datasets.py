@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -62,6 +61,10 @@ DIGIT_CLASSES = "zero one two three four five six seven eight nine".split()
 
 _ROWS = 10_000  # images per batch
 _PATIENCE = 60  # seconds for which a download may bring nothing
+_AGAIN = (
+    "check the address and the network and run the same command again, which goes on with what has "
+    "arrived, or name a mirror (url) or a file on this machine (archive)"
+)
 
 
 class DataError(ValueError):
@@ -166,9 +169,8 @@ class Dataset:
         _need(features.dtype.kind in "biuf", f"features must be numbers, got {features.dtype}.")
         labels = np.zeros(len(features), int) if labels is None else np.asarray(labels)
         classes, members = np.unique(labels, return_inverse=True)
-        return cls(
-            name, features.astype(np.float64), members.astype(np.int64), [*map(str, classes)]
-        )
+        classes = [str(name) for name in classes]
+        return cls(name, features.astype(np.float64), members.astype(np.int64), classes)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -186,7 +188,8 @@ class Dataset:
 
         Parameters
         ----------
-        n_queries, n_train : int, optional
+        n_queries, n_train : int or float, optional
+            Numbers of rows, or shares of the rows and of the others, as for ``train_test_split``.
             By default 0.2 % of the rows and 2 % of the others, rounded up: 120 and 1,198 of
             CIFAR-10. For digits 120 and 300.
         stratify : bool
@@ -200,7 +203,7 @@ class Dataset:
 
         Raises
         ------
-        DataError
+        ValueError
             If a part would be empty, or a row is zero and cannot be normalised.
 
         Notes
@@ -213,22 +216,16 @@ class Dataset:
         >>> len(split.queries), len(split.train), len(split.database)
         (120, 300, 1377)
         """
-        n, y = len(self), self.labels
-        if n_queries is None:
-            n_queries = 120 if self.name == "digits" else -(-n // 500)
-        if n_train is None:
-            n_train = 300 if self.name == "digits" else max(1, -(-(n - n_queries) // 50))
-        for name, size in {"n_queries": n_queries, "n_train": n_train}.items():
-            whole = isinstance(size, Integral) and size >= 1
-            _need(whole, f"{name} must be a whole number of at least 1, got {size!r}.")
-        sizes = f"{n_queries} queries and {n_train} training rows"
-        _need(n_queries + n_train < n, f"{sizes} leave no database of {n} rows; ask for fewer.")
         lengths = np.linalg.norm(self.features, axis=1, keepdims=True)
         zero = f"Row {np.argmin(lengths)} of the features"
         _need(lengths.all(), f"{zero} is zero and cannot be normalised; remove it.")
-
+        n, y = len(self), self.labels
+        if n_queries is None:
+            n_queries = 120 if self.name == "digits" else -(-n // 500)
         draw = partial(train_test_split, random_state=random_state)
         others, query = draw(np.arange(n), test_size=n_queries, stratify=y if stratify else None)
+        if n_train is None:
+            n_train = 300 if self.name == "digits" else -(-len(others) // 50)
         database, train = draw(others, test_size=n_train, stratify=y[others] if stratify else None)
         unit = self.features / lengths
         unit -= unit[others].mean(axis=0)
@@ -415,9 +412,7 @@ def _worded(what: str, todo: str, errors: Any = Exception) -> Iterator[None]:
         raise DataError(f"{what} ({reason}); {todo}.") from error
 
 
-def _open(
-    name: str, home: Path, progress: bool, url: str = "", archive: StrPath | None = None
-) -> Dataset:
+def _open(name, home, progress, url="", archive=None) -> Dataset:
     """Read CIFAR-10 or the ``.mat`` file, with a `url` after making sure that it is there."""
     todo = "free some space, make it readable and writable, or set GRH_DATA_HOME to another folder"
     with _worded(f"The data home {home} cannot be used", todo, OSError):
@@ -473,8 +468,8 @@ def _cifar10(home: Path, progress: bool, url: str, archive: StrPath | None) -> D
             return _read_cache(cache)  # another process has made it meanwhile
         raw = Path(archive) if archive else _raw(home)
         if raw is None:
-            raw = _download(url, home / CIFAR_ARCHIVE, CIFAR_MD5, progress)
-            raw = raw.replace(home / CIFAR_ARCHIVE)
+            raw = home / CIFAR_ARCHIVE
+            _get(raw, url, None, _verify_archive, progress)
         _make_cache(raw, cache, progress)
     return _read_cache(cache)
 
@@ -486,8 +481,7 @@ def _make_cache(raw: Path, cache: Path, progress: bool) -> None:
     try:
         with open(part, "wb") as file:
             np.save(file, rows)
-        del rows  # the file is read through a memory map of the same size
-        with open(part, "ab") as file:
+            file.flush()
             file.write(zlib.crc32(np.memmap(part, mode="r")).to_bytes(4, "little"))
         part.replace(cache)
     finally:
@@ -502,9 +496,8 @@ def _read_cache(cache: Path) -> Dataset:
     wrong = OSError, ValueError, IndexError  # not MemoryError: that would not be its fault
     with _worded(f"The cache {cache} is damaged", f"{todo} make it again", wrong):
         content = np.memmap(cache, mode="r")
-        if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:].tobytes():
-            raise ValueError("its checksum is wrong")
-        del content  # two memory maps of one file count twice
+        right = zlib.crc32(content[:-4]).to_bytes(4, "little") == content[-4:].tobytes()
+        _need(right, "its checksum is wrong")
         rows = np.load(cache, mmap_mode="r")
         features, images = np.array(rows["features"], np.float64), rows["images"]
         labels, nouns = np.array(rows["labels"]), np.array(rows["nouns"])
@@ -516,8 +509,11 @@ def _read_cache(cache: Path) -> Dataset:
 
 def _read_cifar10(source: Path) -> np.ndarray:
     """Read all but the features, sorted by file name: the order in the batches is no matter."""
-    batches = (_read_batch(file, f"{name} in {source}") for name, file in _batches(source))
-    images, labels, names = map(np.concatenate, zip(*batches, strict=True))
+    with _worded(f"{source} cannot be read", "make it readable, or get it again"):
+        batches = {name: _read_batch(file, name) for name, file in _batches(source)}
+    missing = sorted({*CIFAR_BATCHES} - {*batches})
+    _need(not missing, f"{source} has no {', '.join(missing)}; get CIFAR-10 again.")
+    images, labels, names = map(np.concatenate, zip(*batches.values(), strict=True))
     files, place = np.unique(names, return_inverse=True)
     _need(len(files) == len(names), f"{source} holds a file name twice; get CIFAR-10 again.")
     # "fire_engine_s_000042.png" -> "fire engine"
@@ -532,21 +528,16 @@ def _read_cifar10(source: Path) -> np.ndarray:
 
 def _batches(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield the batch files of a folder, or of an archive without unpacking it to disk."""
-    missing = set(CIFAR_BATCHES)
-    with _worded(f"{source} cannot be read", "make it readable, or get it again"):
-        if source.is_dir():
-            for name in sorted(missing & {*os.listdir(source)}):
-                missing.remove(name)
-                with open(source / name, "rb") as file:
-                    yield name, file
-        else:
-            with tarfile.open(source) as archive:
-                for member in archive:
-                    name = Path(member.name).name
-                    if name in missing and member.isreg():
-                        missing.remove(name)
-                        yield name, archive.extractfile(member)
-    _need(not missing, f"{source} has no {', '.join(sorted(missing))}; get CIFAR-10 again.")
+    if source.is_dir():
+        for name in {*CIFAR_BATCHES} & {*os.listdir(source)}:
+            with open(source / name, "rb") as file:
+                yield name, file
+    else:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                name = Path(member.name).name
+                if name in CIFAR_BATCHES and member.isreg():
+                    yield name, archive.extractfile(member)
 
 
 class _BatchUnpickler(pickle.Unpickler):
@@ -565,21 +556,20 @@ class _BatchUnpickler(pickle.Unpickler):
         return self._known[name]
 
 
-def _read_batch(file: IO[bytes], where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_batch(file: IO[bytes], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unpickle the images, labels and file names of a batch, and check that they are that."""
-    with _worded(f"The batch {where} is damaged", "get it again"):
-        # No more than this is read: a batch has 31 MB, and 46 MB if Python 3 wrote it for Python 2.
-        pickled = io.BytesIO(file.read(4 * 3072 * _ROWS))
-        batch = _BatchUnpickler(pickled, encoding="bytes").load()
-        batch = {str(key, "ascii") if isinstance(key, bytes) else key: batch[key] for key in batch}
-        images, labels, names = (np.asarray(batch.get(k)) for k in ("data", "labels", "filenames"))
-        pixels = images.shape == (_ROWS, 3072) and images.dtype == np.uint8
-        _need(pixels, f"data is not {_ROWS} x 3072 bytes")
-        classes = labels.shape == (_ROWS,) and {*labels.tolist()} <= {*range(10)}
-        _need(classes, f"labels are not {_ROWS} numbers from 0 to 9")
-        texts = names.shape == (_ROWS,) and names.dtype.kind in "SU"
-        _need(texts, f"filenames are not {_ROWS} names")
-        return images, labels.astype(np.int64), names.astype("S")
+    # No more than this is read: a batch has 31 MB, and 46 MB if Python 3 wrote it for Python 2.
+    pickled = io.BytesIO(file.read(4 * 3072 * _ROWS))
+    batch = _BatchUnpickler(pickled, encoding="bytes").load()
+    batch = {str(key, "ascii") if isinstance(key, bytes) else key: batch[key] for key in batch}
+    images, labels, names = (np.asarray(batch.get(k)) for k in ("data", "labels", "filenames"))
+    pixels = images.shape == (_ROWS, 3072) and images.dtype == np.uint8
+    _need(pixels, f"data of {name} is not {_ROWS} x 3072 bytes")
+    classes = labels.shape == (_ROWS,) and {*labels.tolist()} <= {*range(10)}
+    _need(classes, f"labels of {name} are not {_ROWS} numbers from 0 to 9")
+    texts = names.shape == (_ROWS,) and names.dtype.kind in "SU"
+    _need(texts, f"filenames of {name} are not {_ROWS} names")
+    return images, labels.astype(np.int64), names.astype("S")
 
 
 # The file of GIST features ------------------------------------------------------------------------
@@ -589,15 +579,7 @@ def _mat(home: Path, progress: bool, url: str, archive: StrPath | None) -> Datas
     target = home / MAT_FILE
     if url and (archive or not target.exists()):
         with _lock(home):
-            if archive:
-                part = Path(shutil.copyfile(archive, _part(target)))
-            else:
-                part = _download(url, target, None, progress)
-            try:
-                _read_mat(part)
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
+            _get(target, url, archive, _read_mat, progress)
     return _read_mat(target)
 
 
@@ -606,58 +588,57 @@ def _read_mat(path: Path) -> Dataset:
     _need(path.exists(), f"There is no {path}; {todo}, or fetch it from {MAT_URL} .")
     with _worded(f"The file {path} is damaged or another", "get it again, as MATLAB 7 or older"):
         content = loadmat(path, variable_names=["X", "X_class"])
-        features, labels = (np.asarray(content.get(name)) for name in ("X", "X_class"))
-        floats = features.shape == (6 * _ROWS, 512) and features.dtype.kind == "f"
-        _need(floats, f"X is not {6 * _ROWS} x 512 floats")
-        numbers = {*labels.ravel().tolist()}
-        first = 0 if 0 in numbers else 1
-        classes = labels.size == 6 * _ROWS and numbers <= {*range(first, first + 10)}
-        _need(classes, f"X_class is not {6 * _ROWS} numbers from 0 to 9 or 1 to 10")
-        features = np.ascontiguousarray(features, dtype=np.float64)
-        labels = labels.ravel().astype(np.int64) - first
+        features = np.array(content["X"], np.float64, order="C")
+        _need(features.shape == (6 * _ROWS, 512), f"X is not {6 * _ROWS} x 512 numbers")
+        # The ten classes are numbered from 0 or from 1.
+        numbers, labels = np.unique(content["X_class"].ravel(), return_inverse=True)
+        ten = len(numbers) == 10 and len(labels) == 6 * _ROWS
+        _need(ten, f"X_class is not {6 * _ROWS} numbers of ten classes")
         return Dataset("cifar10-mat", features, labels, CIFAR_CLASSES[:])
 
 
 # Downloads ----------------------------------------------------------------------------------------
 
 
-def _download(url: str, target: Path, md5: str | None, progress: bool) -> Path:
-    """Download `target` to its ``.part``, going on with what is there, and compare the checksum."""
+def _get(target, url, archive, check, progress) -> None:
+    """Copy or download a file, and give it its name if the check finds nothing."""
     part = _part(target)
+    if archive:
+        shutil.copyfile(archive, part)
+    else:
+        _download(url, part, progress)
     try:
-        _fetch(url, part, progress)
-        found = pooch.file_hash(part, "md5")
-        if md5 and md5 != found:
-            part.unlink()
-            raise ValueError(f"its MD5 should be {md5} but is {found}")
-        return part
-    except (ValueError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        todo = "check the address and the network"
-        if part.exists() and not isinstance(error, requests.HTTPError):
-            todo = "run the same command again to go on with what has arrived"
-        todo += ", or name a mirror (url) or a file on this machine (archive)"
-        raise DataError(f"{url} could not be downloaded ({error}); {todo}.") from error
+        check(part)
+    except DataError:
+        part.unlink()
+        raise
+    part.replace(target)
 
 
-def _fetch(url: str, part: Path, progress: bool) -> None:
+def _verify_archive(path: Path) -> None:
+    found = pooch.file_hash(path, "md5")
+    wrong = f"The MD5 of what was downloaded should be {CIFAR_MD5} but is {found}"
+    _need(found == CIFAR_MD5, f"{wrong}; {_AGAIN}.")
+
+
+def _download(url: str, part: Path, progress: bool) -> None:
     """Append to `part` what it lacks."""
     start = part.stat().st_size if part.exists() else 0
     # Compressed transfer would be undone on arrival, and ranges would count something else.
     headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
-    with requests.get(url, headers=headers, stream=True, timeout=(10, _PATIENCE)) as answer:
-        if answer.status_code == 416 and start:  # the part is as long as what is served, or longer
+    errors = ValueError, requests.RequestException, urllib3.exceptions.HTTPError
+    with (
+        _worded(f"{url} could not be downloaded", _AGAIN, errors),
+        requests.get(url, headers=headers, stream=True, timeout=_PATIENCE) as answer,
+    ):
+        if answer.status_code == 416 and start:  # the part is complete already, or too long
             part.unlink()
-            return _fetch(url, part, progress)
+            return _download(url, part, progress)
         answer.raise_for_status()
         if answer.status_code != 206:  # the server cannot resume and sends all
             start = 0
-        rest = answer.raw.length_remaining  # None if the server does not say
-        bar = tqdm.wrapattr(
-            answer.raw,
-            "read",
-            rest and start + rest,
-            initial=start,
-            disable=None if progress else True,
-        )
+        size = (answer.raw.length_remaining or 0) + start
+        hidden = None if progress else True  # None: on terminals only
+        bar = tqdm.wrapattr(answer.raw, "read", size, initial=start, disable=hidden)
         with open(part, "ab" if start else "wb") as file, bar as body:
             shutil.copyfileobj(body, file, 1 << 14)
