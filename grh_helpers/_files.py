@@ -1,7 +1,5 @@
 """Writing a file completely or not at all."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,7 +37,7 @@ def atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     temporary = target.with_name(f".{target.name[:24]}.{uuid4().hex[:12]}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode.replace("w", "x"), encoding=encoding) as file:
+        with open(temporary, mode, encoding=encoding) as file:
             yield file
         if target.exists():
             shutil.copymode(target, temporary)

@@ -6,8 +6,9 @@ source: digits, the cache of CIFAR-10, its raw batches, the ``.mat`` file, the d
 
 Raw data and the cache of computed features live in one folder, the data home. Several processes may
 share it. Readers take no lock. Whoever writes holds a lock, which the operating system takes back
-when a process dies, and works in a folder for unfinished files, which the next one empties; what is
-complete is moved to its place.
+when a process dies, and writes to a file with the name ``.part``, which is moved to its place when
+it is complete. What a killed process leaves of a download is gone on with, what it leaves of the
+cache is overwritten.
 """
 
 import io
@@ -15,14 +16,12 @@ import os
 import pickle
 import shutil
 import tarfile
-import time
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -61,8 +60,11 @@ MAT_FILE = "Gist512CIFAR10.mat"
 DIGIT_CLASSES = "zero one two three four five six seven eight nine".split()
 
 _ROWS = 10_000  # images per batch
-_LARGEST = 500_000_000  # bytes of a download: the archive has 170 MB, the .mat file at most 250 MB
-_PATIENCE = 60  # seconds for which a download may bring nothing, or less than a kilobyte per second
+_PATIENCE = 60  # seconds for which a download may bring nothing
+_AGAIN = (
+    "check the address and the network and run the same command again, which goes on with what has "
+    "arrived, or name a mirror (url) or a file on this machine (archive)"
+)
 
 
 class DataError(ValueError):
@@ -167,9 +169,8 @@ class Dataset:
         _need(features.dtype.kind in "biuf", f"features must be numbers, got {features.dtype}.")
         labels = np.zeros(len(features), int) if labels is None else np.asarray(labels)
         classes, members = np.unique(labels, return_inverse=True)
-        return cls(
-            name, features.astype(np.float64), members.astype(np.int64), [*map(str, classes)]
-        )
+        classes = [str(name) for name in classes]
+        return cls(name, features.astype(np.float64), members.astype(np.int64), classes)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -187,7 +188,8 @@ class Dataset:
 
         Parameters
         ----------
-        n_queries, n_train : int, optional
+        n_queries, n_train : int or float, optional
+            Numbers of rows, or shares of the rows and of the others, as for ``train_test_split``.
             By default 0.2 % of the rows and 2 % of the others, rounded up: 120 and 1,198 of
             CIFAR-10. For digits 120 and 300.
         stratify : bool
@@ -201,7 +203,7 @@ class Dataset:
 
         Raises
         ------
-        DataError
+        ValueError
             If a part would be empty, or a row is zero and cannot be normalised.
 
         Notes
@@ -214,22 +216,16 @@ class Dataset:
         >>> len(split.queries), len(split.train), len(split.database)
         (120, 300, 1377)
         """
-        n, y = len(self), self.labels
-        if n_queries is None:
-            n_queries = 120 if self.name == "digits" else -(-n // 500)
-        if n_train is None:
-            n_train = 300 if self.name == "digits" else max(1, -(-(n - n_queries) // 50))
-        for name, size in {"n_queries": n_queries, "n_train": n_train}.items():
-            whole = isinstance(size, Integral) and size >= 1
-            _need(whole, f"{name} must be a whole number of at least 1, got {size!r}.")
-        sizes = f"{n_queries} queries and {n_train} training rows"
-        _need(n_queries + n_train < n, f"{sizes} leave no database of {n} rows; ask for fewer.")
         lengths = np.linalg.norm(self.features, axis=1, keepdims=True)
         zero = f"Row {np.argmin(lengths)} of the features"
         _need(lengths.all(), f"{zero} is zero and cannot be normalised; remove it.")
-
+        n, y = len(self), self.labels
+        if n_queries is None:
+            n_queries = 120 if self.name == "digits" else -(-n // 500)
         draw = partial(train_test_split, random_state=random_state)
         others, query = draw(np.arange(n), test_size=n_queries, stratify=y if stratify else None)
+        if n_train is None:
+            n_train = 300 if self.name == "digits" else -(-len(others) // 50)
         database, train = draw(others, test_size=n_train, stratify=y[others] if stratify else None)
         unit = self.features / lengths
         unit -= unit[others].mean(axis=0)
@@ -328,9 +324,7 @@ def load_dataset(
         print(f"auto: {name}, {DATASETS[name]} (for the other one: {other})")
     if name == "digits":
         return _digits()
-    home = _home(data_home)
-    with _system(home):
-        return _cifar10(home, progress) if name == "cifar10" else _mat(home, progress)
+    return _open(name, _home(data_home), progress)
 
 
 def prepare(
@@ -374,11 +368,9 @@ def prepare(
     _need(name in names, f"The data set must be one of {', '.join(names)}, got {name!r}.")
     _need(not archive or os.path.exists(archive), f"There is no file {archive}; check the path.")
     home = _home(data_home)
-    with _system(home):
-        if name == "cifar10":
-            _cifar10(home, progress, url or CIFAR_URL, archive or "")
-        elif name == "cifar10-mat":
-            _mat(home, progress, url or MAT_URL, archive or "")
+    if name != "digits":
+        official = CIFAR_URL if name == "cifar10" else MAT_URL
+        _open(name, home, progress, url or official, archive)
     return available(home)[name].path or home
 
 
@@ -395,14 +387,14 @@ def available(data_home: StrPath | None = None) -> dict[str, Availability]:
     dict of str to Availability
         One entry per data set; that of "auto" is the entry of the data set it means now.
     """
-    home, found = _home(data_home), {"digits": Availability("digits", "ready", None, 0)}
-    with _system(home):
-        places = {"cifar10": (_cache(home), _raw(home)), "cifar10-mat": (home / MAT_FILE, None)}
-        for name, (path, raw) in places.items():
-            state = "ready" if path.exists() else "raw only" if raw else "missing"
-            path = path if state == "ready" else raw
-            files = [] if path is None else path.iterdir() if path.is_dir() else [path]
-            found[name] = Availability(name, state, path, sum(f.stat().st_size for f in files))
+    home = _home(data_home)
+    found = {"digits": Availability("digits", "ready", None, 0)}
+    places = {"cifar10": (_cache(home), _raw(home)), "cifar10-mat": (home / MAT_FILE, None)}
+    for name, (ready, raw) in places.items():
+        state = "ready" if ready.exists() else "raw only" if raw else "missing"
+        path = ready if state == "ready" else raw
+        files = [] if path is None else path.iterdir() if path.is_dir() else [path]
+        found[name] = Availability(name, state, path, sum(f.stat().st_size for f in files))
     found["auto"] = found["digits" if found["cifar10"].state == "missing" else "cifar10"]
     return found
 
@@ -420,23 +412,20 @@ def _worded(what: str, todo: str, errors: Any = Exception) -> Iterator[None]:
         raise DataError(f"{what} ({reason}); {todo}.") from error
 
 
-def _system(home: Path) -> AbstractContextManager[None]:
+def _open(name, home, progress, url="", archive=None) -> Dataset:
+    """Read CIFAR-10 or the ``.mat`` file, with a `url` after making sure that it is there."""
     todo = "free some space, make it readable and writable, or set GRH_DATA_HOME to another folder"
-    return _worded(f"The data home {home} cannot be used", todo, OSError)
+    with _worded(f"The data home {home} cannot be used", todo, OSError):
+        return (_cifar10 if name == "cifar10" else _mat)(home, progress, url, archive)
 
 
-@contextmanager
-def _writing(home: Path) -> Iterator[Path]:
-    """Hold the lock of the data home; yield an empty folder in it for what is not finished."""
-    unfinished = home / ".grh_helpers.unfinished"
+def _lock(home: Path) -> FileLock:
     home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / ".grh_helpers.lock", mode=0o666):
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
-        unfinished.mkdir()
-        try:
-            yield unfinished
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    return FileLock(home / ".grh_helpers.lock", mode=0o666)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 # Digits -------------------------------------------------------------------------------------------
@@ -464,36 +453,39 @@ def _raw(home: Path) -> Path | None:
     return next((p for p in (home / CIFAR_FOLDER, home / CIFAR_ARCHIVE) if p.exists()), None)
 
 
-def _cifar10(home: Path, progress: bool, url: str = "", archive: StrPath = "") -> Dataset:
+def _cifar10(home: Path, progress: bool, url: str, archive: StrPath | None) -> Dataset:
     """CIFAR-10 from the cache, which is made where it is missing or damaged."""
     cache = _cache(home)
     try:
         return _read_cache(cache)
     except DataError as error:
-        problem = str(error)
-    _need(url or _raw(home), problem)
-    with _writing(home) as unfinished:
+        if not (url or _raw(home)):
+            raise
+        if cache.exists():
+            warnings.warn(f"{error} This is done now.", stacklevel=4)
+    with _lock(home):
         with suppress(DataError):
             return _read_cache(cache)  # another process has made it meanwhile
-        if cache.exists():
-            warnings.warn(f"{problem} This is done now.", stacklevel=3)
         raw = Path(archive) if archive else _raw(home)
         if raw is None:
-            raw = _download(url, unfinished / CIFAR_ARCHIVE, f"md5:{CIFAR_MD5}", progress)
-            raw = raw.replace(home / CIFAR_ARCHIVE)
-        _make_cache(raw, unfinished / cache.name, progress)
-        (unfinished / cache.name).replace(cache)
+            raw = home / CIFAR_ARCHIVE
+            _get(raw, url, None, _verify_archive, progress)
+        _make_cache(raw, cache, progress)
     return _read_cache(cache)
 
 
-def _make_cache(raw: Path, path: Path, progress: bool) -> None:
+def _make_cache(raw: Path, cache: Path, progress: bool) -> None:
     """Write the rows of CIFAR-10 as one array, and behind it the CRC-32 of all that."""
-    rows = _read_cifar10(raw)
+    rows, part = _read_cifar10(raw), _part(cache)
     rows["features"] = gist(rows["images"], n_jobs=-1, progress=progress)
-    np.save(path, rows)
-    del rows  # the file is read through a memory map of the same size
-    with open(path, "ab") as file:
-        file.write(zlib.crc32(np.memmap(path, mode="r")).to_bytes(4, "little"))
+    try:
+        with open(part, "wb") as file:
+            np.save(file, rows)
+            file.flush()
+            file.write(zlib.crc32(np.memmap(part, mode="r")).to_bytes(4, "little"))
+        part.replace(cache)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read_cache(cache: Path) -> Dataset:
@@ -504,9 +496,8 @@ def _read_cache(cache: Path) -> Dataset:
     wrong = OSError, ValueError, IndexError  # not MemoryError: that would not be its fault
     with _worded(f"The cache {cache} is damaged", f"{todo} make it again", wrong):
         content = np.memmap(cache, mode="r")
-        if zlib.crc32(content[:-4]).to_bytes(4, "little") != content[-4:].tobytes():
-            raise ValueError("its checksum is wrong")
-        del content  # two memory maps of one file count twice
+        right = zlib.crc32(content[:-4]).to_bytes(4, "little") == content[-4:].tobytes()
+        _need(right, "its checksum is wrong")
         rows = np.load(cache, mmap_mode="r")
         features, images = np.array(rows["features"], np.float64), rows["images"]
         labels, nouns = np.array(rows["labels"]), np.array(rows["nouns"])
@@ -518,8 +509,11 @@ def _read_cache(cache: Path) -> Dataset:
 
 def _read_cifar10(source: Path) -> np.ndarray:
     """Read all but the features, sorted by file name: the order in the batches is no matter."""
-    batches = (_read_batch(file, f"{name} in {source}") for name, file in _batches(source))
-    images, labels, names = map(np.concatenate, zip(*batches, strict=True))
+    with _worded(f"{source} cannot be read", "make it readable, or get it again"):
+        batches = {name: _read_batch(file, name) for name, file in _batches(source)}
+    missing = sorted({*CIFAR_BATCHES} - {*batches})
+    _need(not missing, f"{source} has no {', '.join(missing)}; get CIFAR-10 again.")
+    images, labels, names = map(np.concatenate, zip(*batches.values(), strict=True))
     files, place = np.unique(names, return_inverse=True)
     _need(len(files) == len(names), f"{source} holds a file name twice; get CIFAR-10 again.")
     # "fire_engine_s_000042.png" -> "fire engine"
@@ -533,25 +527,17 @@ def _read_cifar10(source: Path) -> np.ndarray:
 
 
 def _batches(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield each of the six batch files, from a folder or straight out of an archive."""
-    missing = set(CIFAR_BATCHES)
-    with _worded(f"{source} cannot be read", "make it readable, or get it again"):
-        if source.is_dir():
-            for name in sorted(missing & {*os.listdir(source)}):
-                missing.remove(name)
-                with open(source / name, "rb") as file:
-                    yield name, file
-        else:
-            with tarfile.open(source) as archive:
-                for member in archive:
-                    # Nothing is unpacked to disk; what could do harm there is refused all the same.
-                    path, plain = Path(member.name), member.isreg() or member.isdir()
-                    if path.is_absolute() or ".." in path.parts or not plain:
-                        raise ValueError(f"{member.name!r} has no place in the archive of CIFAR-10")
-                    if path.name in missing and member.isreg():
-                        missing.remove(path.name)
-                        yield path.name, archive.extractfile(member)
-    _need(not missing, f"{source} has no {', '.join(sorted(missing))}; get CIFAR-10 again.")
+    """Yield the batch files of a folder, or of an archive without unpacking it to disk."""
+    if source.is_dir():
+        for name in {*CIFAR_BATCHES} & {*os.listdir(source)}:
+            with open(source / name, "rb") as file:
+                yield name, file
+    else:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                name = Path(member.name).name
+                if name in CIFAR_BATCHES and member.isreg():
+                    yield name, archive.extractfile(member)
 
 
 class _BatchUnpickler(pickle.Unpickler):
@@ -570,35 +556,30 @@ class _BatchUnpickler(pickle.Unpickler):
         return self._known[name]
 
 
-def _read_batch(file: IO[bytes], where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_batch(file: IO[bytes], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unpickle the images, labels and file names of a batch, and check that they are that."""
-    with _worded(f"The batch {where} is damaged", "get it again"):
-        # No more than this is read: a batch has 31 MB, and 46 MB if Python 3 wrote it for Python 2.
-        pickled = io.BytesIO(file.read(4 * 3072 * _ROWS))
-        batch = _BatchUnpickler(pickled, encoding="bytes").load()
-        batch = {str(key, "ascii") if isinstance(key, bytes) else key: batch[key] for key in batch}
-        images, labels, names = (np.asarray(batch.get(k)) for k in ("data", "labels", "filenames"))
-        if images.shape != (_ROWS, 3072) or images.dtype != np.uint8:
-            raise ValueError(f"data is not {_ROWS} x 3072 bytes")
-        if labels.shape != (_ROWS,) or not {*labels.tolist()} <= {*range(10)}:
-            raise ValueError(f"labels are not {_ROWS} numbers from 0 to 9")
-        if names.shape != (_ROWS,) or names.dtype.kind not in "SU":
-            raise ValueError(f"filenames are not {_ROWS} names")
-        return images, labels.astype(np.int64), names.astype("S")
+    # No more than this is read: a batch has 31 MB, and 46 MB if Python 3 wrote it for Python 2.
+    pickled = io.BytesIO(file.read(4 * 3072 * _ROWS))
+    batch = _BatchUnpickler(pickled, encoding="bytes").load()
+    batch = {str(key, "ascii") if isinstance(key, bytes) else key: batch[key] for key in batch}
+    images, labels, names = (np.asarray(batch.get(k)) for k in ("data", "labels", "filenames"))
+    pixels = images.shape == (_ROWS, 3072) and images.dtype == np.uint8
+    _need(pixels, f"data of {name} is not {_ROWS} x 3072 bytes")
+    classes = labels.shape == (_ROWS,) and {*labels.tolist()} <= {*range(10)}
+    _need(classes, f"labels of {name} are not {_ROWS} numbers from 0 to 9")
+    texts = names.shape == (_ROWS,) and names.dtype.kind in "SU"
+    _need(texts, f"filenames of {name} are not {_ROWS} names")
+    return images, labels.astype(np.int64), names.astype("S")
 
 
 # The file of GIST features ------------------------------------------------------------------------
 
 
-def _mat(home: Path, progress: bool, url: str = "", archive: StrPath = "") -> Dataset:
-    """Read the file in the data home, with a `url` after it was copied or downloaded to there."""
+def _mat(home: Path, progress: bool, url: str, archive: StrPath | None) -> Dataset:
     target = home / MAT_FILE
     if url and (archive or not target.exists()):
-        with _writing(home) as unfinished:
-            new = unfinished / MAT_FILE
-            new = shutil.copyfile(archive, new) if archive else _download(url, new, None, progress)
-            _read_mat(new)
-            new.replace(target)
+        with _lock(home):
+            _get(target, url, archive, _read_mat, progress)
     return _read_mat(target)
 
 
@@ -607,64 +588,57 @@ def _read_mat(path: Path) -> Dataset:
     _need(path.exists(), f"There is no {path}; {todo}, or fetch it from {MAT_URL} .")
     with _worded(f"The file {path} is damaged or another", "get it again, as MATLAB 7 or older"):
         content = loadmat(path, variable_names=["X", "X_class"])
-        features, labels = (np.asarray(content.get(name)) for name in ("X", "X_class"))
-        if features.shape != (6 * _ROWS, 512) or features.dtype.kind != "f":
-            raise ValueError(f"X is not {6 * _ROWS} x 512 floats")
-        numbers = {*labels.ravel().tolist()}
-        first = 0 if 0 in numbers else 1
-        if labels.size != 6 * _ROWS or not numbers <= {*range(first, first + 10)}:
-            raise ValueError(f"X_class is not {6 * _ROWS} numbers from 0 to 9 or 1 to 10")
-        features = np.ascontiguousarray(features, dtype=np.float64)
-        labels = labels.ravel().astype(np.int64) - first
+        features = np.array(content["X"], np.float64, order="C")
+        _need(features.shape == (6 * _ROWS, 512), f"X is not {6 * _ROWS} x 512 numbers")
+        # The ten classes are numbered from 0 or from 1.
+        numbers, labels = np.unique(content["X_class"].ravel(), return_inverse=True)
+        ten = len(numbers) == 10 and len(labels) == 6 * _ROWS
+        _need(ten, f"X_class is not {6 * _ROWS} numbers of ten classes")
         return Dataset("cifar10-mat", features, labels, CIFAR_CLASSES[:])
 
 
 # Downloads ----------------------------------------------------------------------------------------
 
 
-def _download(url: str, target: Path, known_hash: str | None, progress: bool) -> Path:
-    """Download `target`, a file in the folder for unfinished ones, and compare its checksum.
-
-    Until it is complete it waits in the data home as a ``.part``, which the next call goes on with.
-    """
-    part = target.parents[1] / f"{target.name}.part"
-    fetch = partial(_fetch, part=part, progress=progress)
-    pooch.get_logger().setLevel("WARNING")
+def _get(target, url, archive, check, progress) -> None:
+    """Copy or download a file, and give it its name if the check finds nothing."""
+    part = _part(target)
+    if archive:
+        shutil.copyfile(archive, part)
+    else:
+        _download(url, part, progress)
     try:
-        return Path(pooch.retrieve(url, known_hash, target.name, target.parent, downloader=fetch))
-    except (ValueError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        todo = "check the address and the network"
-        if part.exists() and not isinstance(error, requests.HTTPError):
-            todo = "run the same command again to go on with what has arrived"
-        todo += ", or name a mirror (url) or a file on this machine (archive)"
-        raise DataError(f"{url} could not be downloaded ({error}); {todo}.") from error
+        check(part)
+    except DataError:
+        part.unlink()
+        raise
+    part.replace(target)
 
 
-def _fetch(url: str, output: str, _: Any, part: Path, progress: bool) -> None:
-    """Append to `part` what it lacks, and move it to `output`: a downloader for pooch."""
+def _verify_archive(path: Path) -> None:
+    found = pooch.file_hash(path, "md5")
+    wrong = f"The MD5 of what was downloaded should be {CIFAR_MD5} but is {found}"
+    _need(found == CIFAR_MD5, f"{wrong}; {_AGAIN}.")
+
+
+def _download(url: str, part: Path, progress: bool) -> None:
+    """Append to `part` what it lacks."""
     start = part.stat().st_size if part.exists() else 0
     # Compressed transfer would be undone on arrival, and ranges would count something else.
     headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
-    with requests.get(url, headers=headers, stream=True, timeout=(10, _PATIENCE)) as answer:
-        if answer.status_code == 416 and start:  # the part is as long as what is served, or longer
-            if answer.headers.get("Content-Range") == f"bytes */{start}":
-                return os.replace(part, output)
+    errors = ValueError, requests.RequestException, urllib3.exceptions.HTTPError
+    with (
+        _worded(f"{url} could not be downloaded", _AGAIN, errors),
+        requests.get(url, headers=headers, stream=True, timeout=_PATIENCE) as answer,
+    ):
+        if answer.status_code == 416 and start:  # the part is complete already, or too long
             part.unlink()
-            return _fetch(url, output, None, part, progress)
+            return _download(url, part, progress)
         answer.raise_for_status()
-        size = start if answer.status_code == 206 else 0  # the server may be unable to resume
-        rest, counted, since = answer.raw.length_remaining, size, time.monotonic()
-        bar = tqdm(total=rest and size + rest, initial=size, disable=None if progress else True)
-        bar.unit, bar.unit_scale = "B", True
-        with open(part, "ab" if size else "wb") as file, bar:
-            while block := answer.raw.read1(1 << 16, decode_content=False):
-                size += file.write(block)
-                bar.update(len(block))
-                if size > _LARGEST:
-                    file.truncate(0)
-                    raise ValueError(f"it has more than {_LARGEST:,} bytes")
-                if time.monotonic() > since + _PATIENCE:
-                    if size < counted + 1000 * _PATIENCE:
-                        raise requests.Timeout("less than a kilobyte per second arrives")
-                    counted, since = size, time.monotonic()
-    part.replace(output)
+        if answer.status_code != 206:  # the server cannot resume and sends all
+            start = 0
+        size = (answer.raw.length_remaining or 0) + start
+        hidden = None if progress else True  # None: on terminals only
+        bar = tqdm.wrapattr(answer.raw, "read", size, initial=start, disable=hidden)
+        with open(part, "ab" if start else "wb") as file, bar as body:
+            shutil.copyfileobj(body, file, 1 << 14)

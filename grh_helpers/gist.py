@@ -10,12 +10,10 @@ spatial envelope", International Journal of Computer Vision 42(3), 2001,
 doi:10.1023/A:1011139631724.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
-from functools import lru_cache, partial
+import math
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from scipy import fft
 from tqdm import tqdm
@@ -38,13 +36,9 @@ GIST_PARAMETERS = {
     "angular_sharpness": 2 * np.pi,
 }
 
-# Pixels per block, four images of 32 x 32 with their margins. Their 128 complex responses take
-# 5 MB, about what stays in a processor's cache; larger blocks are slower.
-_BLOCK_PIXELS = 4 * 48 * 48
-
-# Pixels of the filters that are used at once: all 32 for pictures of 512 x 512 with their margins.
-# For larger ones they are made and used group by group, or the responses would take gigabytes.
-_BANK_PIXELS = 32 * 528 * 528
+# Pixels per block, 16 images of 32 x 32 with their margins. Their complex responses to one filter
+# take 0.6 MB, about what stays in a processor's cache.
+_BLOCK_PIXELS = 16 * 48 * 48
 
 
 def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
@@ -56,8 +50,8 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
         Intensities from 0 to 255, integers or floats; channels are averaged to grey. Both sides
         must be multiples of 4.
     n_jobs : int
-        Number of threads; -1 means one per core. The result does not depend on it. One job runs
-        without threads, and so does any number where none can be started, as in a browser.
+        Number of threads, as joblib counts them: -1 means one per core. The result does not depend
+        on it. One job runs without threads, and so does any number in a browser.
     progress : bool
         Show a progress bar, on terminals only.
 
@@ -94,66 +88,49 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
     [0, 0]
     """
     images = _checked(images)
-    n_jobs = os.cpu_count() or 1 if n_jobs == -1 else n_jobs
-    if n_jobs < 1:
-        raise ValueError(f"n_jobs must be at least 1, or -1 for one per core, got {n_jobs!r}.")
     grid, padding = GIST_PARAMETERS["grid"], GIST_PARAMETERS["padding"]
     n, rows, columns = images.shape[:3]
     size = (rows + 2 * padding, columns + 2 * padding)
-    filters = range(GIST_PARAMETERS["scales"] * GIST_PARAMETERS["orientations"])
-    step, at_once = (max(1, most // np.prod(size)) for most in (_BLOCK_PIXELS, _BANK_PIXELS))
-    bank = lru_cache(1)(partial(gabor_bank, size))  # made once if all are used at once
-    features = np.empty((n, len(filters), grid * grid))
+    bank = gabor_bank(size)
+    features = np.empty((n, len(bank), grid * grid))
+    step = max(1, _BLOCK_PIXELS // math.prod(size))
     starts = range(0, n, step)
 
-    def describe(start: int) -> int:
+    def describe(start: int) -> None:
         block = images[start : start + step]
-        transform = fft.fft2(_normalised(block))[:, None]
-        for first in filters[::at_once]:
-            spectrum = transform * bank(filters[first : first + at_once])
+        transform = fft.fft2(_normalised(block))
+        for number, gabor in enumerate(bank):
             # The inverse transform in two steps: the second can leave out the margin's rows.
-            strip = fft.ifft(spectrum, axis=-2, overwrite_x=True)[..., padding : padding + rows, :]
-            response = fft.ifft(strip, axis=-1, overwrite_x=True)[..., padding : padding + columns]
+            strip = fft.ifft(transform * gabor, axis=1, overwrite_x=True)
+            strip = strip[:, padding : padding + rows]
+            response = fft.ifft(strip, axis=2, overwrite_x=True)[..., padding : padding + columns]
             # Twice as fast as np.abs, which guards against overflow that cannot happen here.
             magnitude = np.sqrt(response.real**2 + response.imag**2)
             # One axis after the other: three times as fast as a mean over both.
             strips = magnitude.reshape(-1, grid, rows // grid, columns).mean(axis=2)
-            cells = strips.reshape(len(block), -1, grid * grid, columns // grid).mean(axis=3)
-            features[start : start + step, first : first + at_once] = cells
-        return len(block)
+            cells = strips.reshape(len(block), grid * grid, columns // grid).mean(axis=2)
+            features[start : start + step, number] = cells
 
-    pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 else None
-    # Without progress no bar at all: tqdm starts a thread even for one that it does not show.
-    bar = tqdm(total=n, unit="image", desc="GIST", disable=None) if progress else None
-    try:
-        blocks = map(describe, starts)
-        if pool:
-            with suppress(RuntimeError):  # no thread can be started
-                blocks = pool.map(describe, starts)
-        with bar or nullcontext():
-            for done in blocks:
-                if progress:
-                    bar.update(done)
-    finally:
-        if pool:
-            # After Ctrl-C only the blocks in work are finished, not the thousands that wait.
-            pool.shutdown(cancel_futures=True)
-    return features.reshape(n, len(filters) * grid * grid)
+    run = Parallel(n_jobs, prefer="threads", return_as="generator")
+    blocks = run(delayed(describe)(start) for start in starts)
+    if progress:
+        blocks = tqdm(blocks, "GIST", len(starts), unit="block", disable=None)
+    for _ in blocks:
+        pass
+    return features.reshape(n, len(bank) * grid * grid)
 
 
-def gabor_bank(size: int | tuple[int, int], filters: range = range(32)) -> np.ndarray:
+def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
     """Transfer functions of the 32 Gabor filters, sampled at the frequencies of an FFT.
 
     Parameters
     ----------
     size : int or pair of int
         Side or (rows, columns) of the pictures to filter, padding included.
-    filters : range
-        Which filters, by default all.
 
     Returns
     -------
-    array of shape (len(filters), rows, columns), float64
+    array of shape (32, rows, columns), float64
         Values from 0 to 1, scale by scale from fine to coarse, 8 orientations each. Frequency zero
         is at [0, 0]: ``np.fft.fftshift(bank, axes=(1, 2))`` moves it to the middle for drawing.
         Filters are one-sided, so responses are complex.
@@ -173,11 +150,14 @@ def gabor_bank(size: int | tuple[int, int], filters: range = range(32)) -> np.nd
     p = GIST_PARAMETERS
     fy, fx = np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns), indexing="ij")
     frequency, angle = np.hypot(fx, fy), np.arctan2(fy, fx)
-    scale, orientation = np.divmod(np.reshape(filters, (-1, 1, 1)), p["orientations"])
-    centre = p["finest_frequency"] / p["scale_ratio"] ** scale
-    radial = p["radial_sharpness"] * (frequency / centre - 1) ** 2
-    turned = (angle + np.pi / p["orientations"] * orientation + np.pi) % (2 * np.pi) - np.pi
-    return np.exp(-radial - p["angular_sharpness"] * turned**2)
+    bank = np.empty((p["scales"] * p["orientations"], rows, columns))
+    for number in range(len(bank)):
+        scale, orientation = divmod(number, p["orientations"])
+        centre = p["finest_frequency"] / p["scale_ratio"] ** scale
+        radial = p["radial_sharpness"] * (frequency / centre - 1) ** 2
+        turned = (angle + np.pi / p["orientations"] * orientation + np.pi) % (2 * np.pi) - np.pi
+        bank[number] = np.exp(-radial - p["angular_sharpness"] * turned**2)
+    return bank
 
 
 def contrast_normalise(images: ArrayLike) -> np.ndarray:
@@ -205,14 +185,8 @@ def contrast_normalise(images: ArrayLike) -> np.ndarray:
     >>> bool(np.allclose(contrast_normalise(flat), 0))
     True
     """
-    images = _checked(images)
-    p, (rows, columns) = GIST_PARAMETERS["padding"], images.shape[1:3]
-    result = np.empty(images.shape[:3])
-    step = max(1, 64 * _BLOCK_PIXELS // (rows * columns))  # so that the spectra stay small
-    for start in range(0, len(images), step):
-        block = _normalised(images[start : start + step])
-        result[start : start + step] = block[:, p : p + rows, p : p + columns]
-    return result
+    p = GIST_PARAMETERS["padding"]
+    return _normalised(_checked(images))[:, p:-p, p:-p]
 
 
 def _normalised(images: np.ndarray) -> np.ndarray:
@@ -234,22 +208,21 @@ def _normalised(images: np.ndarray) -> np.ndarray:
 def _checked(images: ArrayLike) -> np.ndarray:
     """Images as an array, or a sentence on why they are none."""
     images = np.asarray(images)
-    grid = GIST_PARAMETERS["grid"]
+    grid, shape = GIST_PARAMETERS["grid"], images.shape
     if images.ndim not in (3, 4):
+        shapes = "(n, rows, columns) or (n, rows, columns, channels)"
         raise ValueError(
-            "images must have the shape (n, rows, columns) or (n, rows, columns, channels), "
-            f"got {images.shape}; a single image needs image[None]."
+            f"images must have the shape {shapes}, got {shape}; one needs image[None]."
         )
-    if 0 in images.shape[1:] or images.shape[1] % grid or images.shape[2] % grid:
-        got = f"{images.shape[1]} x {images.shape[2]} pixels; crop or pad them first"
+    if 0 in shape[1:] or shape[1] % grid or shape[2] % grid:
+        got = f"{shape[1]} x {shape[2]} pixels; crop or pad them first"
         raise ValueError(f"The sides of the images must be multiples of {grid}, got {got}.")
     if images.dtype.kind not in "uif":
         raise ValueError(f"images must hold numbers from 0 to 255, got dtype {images.dtype}.")
-    if images.dtype.kind == "u":
-        return images  # cannot be wrong; looking at them would read a memory-mapped file twice
-    if not (images.min(initial=0) >= 0 and np.isfinite(images).all()):
+    largest = images.max(initial=0)
+    if not (images.min(initial=0) >= 0 and largest < np.inf):
         raise ValueError("images must not contain negative, NaN or infinite intensities.")
-    if images.dtype.kind == "f" and 0 < images.max(initial=0) <= 1:
-        largest = f"the largest is {images.max():.3g}; multiply them by 255"
-        raise ValueError(f"images must hold intensities from 0 to 255, but {largest}.")
+    if images.dtype.kind == "f" and 0 < largest <= 1:
+        scale = f"from 0 to 255, but the largest is {largest:.3g}; multiply them by 255"
+        raise ValueError(f"images must hold intensities {scale}.")
     return images

@@ -1,5 +1,6 @@
 """Loading, caching and downloading, on a small CIFAR-10 made here and a server on this machine."""
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -207,18 +208,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if mode == "no ranges" else 206)
         if mode == "encoded":  # some servers say this of every .gz, and nobody must undo it
             self.send_header("Content-Encoding", "x-gzip")
-        length = {"odd length": "abc", "drip": "100000000"}.get(mode, str(len(content) - start))
-        if mode != "endless":
-            self.send_header("Content-Length", length)
+        length = "abc" if mode == "odd length" else str(len(content) - start)
+        self.send_header("Content-Length", length)
         self.end_headers()
         stop = (start + len(content)) // 2 if mode in ("cut", "stalled") else len(content)
-        self.wfile.write(content[start:stop] if mode != "drip" else b"")
-        more = {"drip": b"x", "endless": bytes(1 << 16), "stalled": b""}
-        while mode in more and not self.server.stop.wait(0.05):
-            try:
-                self.wfile.write(more[mode])
-            except OSError:
-                return None
+        self.wfile.write(content[start:stop])
+        if mode == "stalled":
+            self.server.stop.wait()
         return None
 
 
@@ -231,7 +227,7 @@ def server(tar_bytes):
         server.shutdown()
 
 
-def script(code, *arguments):
+def script(code, *arguments, **environment):
     """Start a Python process that works on the small CIFAR-10 and can be stopped with Ctrl-C."""
     start = f"""
         import os, signal, sys, time
@@ -250,7 +246,7 @@ def script(code, *arguments):
             textwrap.dedent(start) + textwrap.dedent(code),
             *map(str, arguments),
         ],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -293,18 +289,18 @@ def test_digits_write_nothing(home):
     assert not home.exists()
 
 
-def test_digits_where_no_thread_can_be_started(monkeypatch, digits):
-    """As in a browser; a library that tries all the same must not even warn."""
-
-    def start(self):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    monkeypatch.setattr(datasets.tqdm, "monitor", None)  # its thread may be there already
-    monkeypatch.setattr(datasets.tqdm, "monitor_interval", 10)
-    with warnings.catch_warnings():
+def test_digits_where_no_thread_can_be_started(digits):
+    """As in a browser, where joblib finds no multiprocessing; nobody must even warn."""
+    code = """
+        import threading, warnings
+        def start(self):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = start
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(load_dataset("digits").features, digits.features)
+        print(repr(float(datasets.load_dataset("digits").features.sum())))
+    """
+    out, err = script(code, "", JOBLIB_MULTIPROCESSING="0").communicate(timeout=100)
+    assert (out, err) == (f"{float(digits.features.sum())!r}\n", "")
 
 
 def test_auto(raw_home, tmp_path, capsys, monkeypatch):
@@ -443,21 +439,24 @@ def spoiled(fake, **changes):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"data": np.zeros((ROWS, 3071), np.uint8)}, "data is not 7 x 3072 bytes"),
-        ({"data": np.zeros((ROWS - 1, 3072), np.uint8)}, "data is not 7 x 3072 bytes"),
-        ({"data": [1, 2]}, "data is not"),
-        ({"labels": [0] * (ROWS - 1)}, "labels are not 7 numbers"),
-        ({"labels": [10] * ROWS}, "labels are not 7 numbers from 0 to 9"),
-        ({"labels": [-1] * ROWS}, "labels are not 7 numbers from 0 to 9"),
-        ({"labels": [b"cat"] * ROWS}, "labels are not 7 numbers from 0 to 9"),
-        ({"filenames": [b"a_s_000001.png"]}, "filenames are not 7 names"),
-        ({"filenames": [3] * ROWS}, "filenames are not 7 names"),
+        ({"data": np.zeros((ROWS, 3071), np.uint8)}, "data of data_batch_4 is not 7 x 3072 bytes"),
+        (
+            {"data": np.zeros((ROWS - 1, 3072), np.uint8)},
+            "data of data_batch_4 is not 7 x 3072 bytes",
+        ),
+        ({"data": [1, 2]}, "data of data_batch_4 is not"),
+        ({"labels": [0] * (ROWS - 1)}, "labels of data_batch_4 are not 7 numbers"),
+        ({"labels": [10] * ROWS}, "labels of data_batch_4 are not 7 numbers from 0 to 9"),
+        ({"labels": [-1] * ROWS}, "labels of data_batch_4 are not 7 numbers from 0 to 9"),
+        ({"labels": [b"cat"] * ROWS}, "labels of data_batch_4 are not 7 numbers from 0 to 9"),
+        ({"filenames": [b"a_s_000001.png"]}, "filenames of data_batch_4 are not 7 names"),
+        ({"filenames": [3] * ROWS}, "filenames of data_batch_4 are not 7 names"),
         ({"filenames": [b"a_s_000001.png"] * ROWS}, "a file name twice"),
-        (b"", "data_batch_4 .*get it again"),
-        (b"not a pickle", "data_batch_4 .*get it again"),
-        (python2_file([1, 2]), "data_batch_4 .*get it again"),
-        (python2_file({b"data": b"", b"filenames": []}), "data is not"),
-        (pickle.dumps(np.dtype("f8")), "data_batch_4 .*get it again"),
+        (b"", "cannot be read .*get it again"),
+        (b"not a pickle", "cannot be read .*get it again"),
+        (python2_file([1, 2]), "cannot be read .*get it again"),
+        (python2_file({b"data": b"", b"filenames": []}), "data of data_batch_4 is not"),
+        (pickle.dumps(np.dtype("f8")), "cannot be read .*get it again"),
     ],
 )
 def test_batches_of_the_wrong_content(raw_home, fake, content, message):
@@ -473,16 +472,17 @@ def test_batches_of_the_wrong_content(raw_home, fake, content, message):
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 20000), flip=st.integers(1, 255))
 @example(cut=100, flip=255)  # asks for more memory than there is
-def test_damaged_pickles_never_surprise(files, cut, flip):
+def test_damaged_pickles_never_surprise(tmp_path_factory, files, cut, flip):
     """A byte is changed or the end is missing: read all the same, or refused with DataError."""
+    folder = tmp_path_factory.mktemp("batches") / FOLDER
+    write_folder(folder, files)
     content = files["data_batch_1"]
     cut %= len(content)
     altered = content[:cut] + bytes([content[cut] ^ flip]) + content[cut + 1 :]
     for damaged in (content[:cut], altered):
-        try:
-            datasets._read_batch(io.BytesIO(damaged), "this file")
-        except DataError as error:
-            assert "this file" in str(error)
+        (folder / "data_batch_1").write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            datasets._read_cifar10(folder)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -509,7 +509,7 @@ def test_a_small_archive_with_an_enormous_batch_is_not_read_to_its_end(home, tmp
     archive = write_tar(tmp_path / "a.tgz", files | {"data_batch_1": python2_file(batch)})
     assert archive.stat().st_size < 200_000
     tracemalloc.start()
-    with pytest.raises(DataError, match="data_batch_1 .*get it again"):
+    with pytest.raises(DataError, match="cannot be read .*get it again"):
         prepare("cifar10", home, archive=archive)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -566,20 +566,18 @@ def climb(name="../../evil", **attributes):
     ],
     ids=lambda member: member.name,
 )
-@pytest.mark.parametrize("first", [True, False])
-def test_an_archive_that_climbs_out(home, tmp_path, files, member, first):
+def test_an_archive_that_climbs_out_is_read_but_never_unpacked(home, tmp_path, files, fake, member):
     with tarfile.open(tmp_path / "evil.tar", "w") as archive:
-        if first:
-            archive.addfile(member)
+        archive.addfile(member)
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-        if not first:
-            archive.addfile(member)
-    with pytest.raises(DataError, match="has no place in the archive"):
-        prepare("cifar10", home, archive=tmp_path / "evil.tar")
-    assert left(home) == set()
+        archive.addfile(member)
+    before = sorted(tmp_path.rglob("*"))
+    cache = prepare("cifar10", home, archive=tmp_path / "evil.tar")
+    check_cifar10(load_dataset("cifar10", home), fake)
+    assert {*tmp_path.rglob("*")} - {*before} == {home, cache, home / ".grh_helpers.lock"}
 
 
 # The cache ----------------------------------------------------------------------------------------
@@ -722,11 +720,11 @@ def test_a_home_that_is_a_file(home):
 def test_a_process_that_is_stopped_while_it_makes_the_cache(raw_home, fake, sign):
     """Ctrl-C leaves nothing; what a killed process leaves, the next one removes."""
     code = """
-        def gist(*args, **kwargs):
-            (home / ".grh_helpers.unfinished" / "half").touch()
+        def save(file, rows):
+            file.write(b"half")
             print("started", flush=True)
             time.sleep(100)
-        datasets.gist = gist
+        datasets.np.save = save
         datasets.prepare("cifar10", home)
     """
     process = script(code, raw_home)
@@ -795,31 +793,31 @@ def test_a_broken_connection_is_resumed(home, server, fake, tar_bytes, mode):
     check_cifar10(load_dataset("cifar10", home), fake)
 
 
-@pytest.mark.parametrize(("extra", "again"), [(b"", []), (b"more than the server has", [0])])
-def test_a_part_that_is_complete_or_too_long(home, server, tar_bytes, extra, again):
+@pytest.mark.parametrize("extra", [b"", b"more than the server has"])
+def test_a_part_that_is_complete_or_too_long_is_downloaded_again(home, server, tar_bytes, extra):
     """The process may have been killed between the last byte and the checksum."""
     home.mkdir()
     (home / PART).write_bytes(tar_bytes + extra)
     prepare("cifar10", home, url=server.url)
     assert (home / ARCHIVE).read_bytes() == tar_bytes
-    assert server.ranges == [len(tar_bytes + extra), *again]
+    assert server.ranges == [len(tar_bytes + extra), 0]
 
 
-def test_a_part_that_is_complete_but_wrong_is_refused_and_removed(home, server, tar_bytes):
+def test_a_part_of_another_file_is_refused_and_removed(home, server, tar_bytes):
     home.mkdir()
-    (home / PART).write_bytes(bytes(len(tar_bytes)))
-    with pytest.raises(DataError, match=f"{datasets.CIFAR_MD5} but got .*name a mirror"):
+    (home / PART).write_bytes(bytes(100))
+    with pytest.raises(DataError, match=f"{datasets.CIFAR_MD5} but is .*name a mirror"):
         prepare("cifar10", home, url=server.url)
     assert left(home) == set()
     prepare("cifar10", home, url=server.url)
-    assert server.ranges == [len(tar_bytes), 0]
+    assert server.ranges == [100, 0]
 
 
 @pytest.mark.parametrize("altered", [b"short", None])
 def test_an_altered_download_is_refused_and_removed(home, server, tar_bytes, altered):
     server.content = altered or tar_bytes[:-1] + bytes([tar_bytes[-1] ^ 1])
     found = hashlib.md5(server.content).hexdigest()
-    with pytest.raises(DataError, match=f"{datasets.CIFAR_MD5} but got {found}.*name a mirror"):
+    with pytest.raises(DataError, match=f"{datasets.CIFAR_MD5} but is {found}.*name a mirror"):
         prepare("cifar10", home, url=server.url)
     assert left(home) == set()
 
@@ -831,14 +829,11 @@ def test_an_altered_download_is_refused_and_removed(home, server, tar_bytes, alt
         ("404", b"part", "404.*check the address.*name a mirror"),
         ("416", b"", "416.*check the address.*name a mirror"),
         ("416", b"part", "416.*check the address.*name a mirror"),
-        ("drip", b"", "kilobyte per second.*run the same command again"),
         ("stalled", b"", "timed out.*run the same command again"),
-        ("endless", b"", "more than 3,000,000 bytes"),
     ],
 )
 def test_servers_that_do_not_serve(home, server, monkeypatch, mode, part, message):
     monkeypatch.setattr(datasets, "_PATIENCE", 0.4)
-    monkeypatch.setattr(datasets, "_LARGEST", 3_000_000)
     server.mode = mode
     home.mkdir()
     if part:
@@ -847,7 +842,7 @@ def test_servers_that_do_not_serve(home, server, monkeypatch, mode, part, messag
         prepare("cifar10", home, url=server.url)
     size = (home / PART).stat().st_size if left(home) else 0
     assert left(home) <= {PART}
-    assert (size > 0) == (mode in ("drip", "stalled") or part != b"" and mode == "404")
+    assert (size > 0) == (mode == "stalled" or part != b"" and mode == "404")
 
 
 def test_addresses_that_lead_nowhere(home):
@@ -929,14 +924,13 @@ def test_mat(home, first, dtype):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"X": None}, "X is not 42 x 512"),
-        ({"X_class": None}, "X_class is not 42 numbers"),
+        ({"X": None}, "damaged or another .*X"),
+        ({"X_class": None}, "damaged or another .*X_class"),
         ({"X": np.zeros((6 * ROWS, 511))}, "X is not 42 x 512"),
         ({"X": np.zeros((512, 6 * ROWS))}, "X is not 42 x 512"),
-        ({"X": "text"}, "X is not 42 x 512"),
+        ({"X": "text"}, "damaged or another"),
         ({"X_class": np.zeros((1, 5))}, "X_class is not 42 numbers"),
-        ({"X_class": np.arange(42)[None] % 11}, "X_class is not 42 numbers from 0 to 9 or 1 to 10"),
-        ({"X_class": np.arange(42)[None] % 10 + 0.5}, "X_class is not 42 numbers"),
+        ({"X_class": np.arange(42)[None] % 11}, "X_class is not 42 numbers of ten classes"),
         ({"X_class": np.full((1, 42), np.nan)}, "X_class is not 42 numbers"),
         ({"X": np.full((42, 512), np.nan)}, "NaN or infinity in 42 rows"),
     ],
@@ -1043,12 +1037,12 @@ def test_stratified_split_has_every_class_in_equal_share():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"n_queries": 0}, "n_queries must be a whole number of at least 1, got 0"),
-        ({"n_train": -3}, "n_train must be a whole number of at least 1, got -3"),
-        ({"n_queries": 2.5}, "n_queries must be a whole number"),
-        ({"n_train": "9"}, "n_train must be a whole number"),
-        ({"n_queries": 200, "n_train": 300}, "200 queries and 300 training rows leave no database"),
-        ({"n_queries": 500}, "leave no database of 500 rows"),
+        ({"n_queries": 0}, "test_size.* must be .* Got 0"),
+        ({"n_train": -3}, "test_size.* must be .* Got -3"),
+        ({"n_queries": 2.5}, "test_size.* must be .* Got 2.5"),
+        ({"n_train": "9"}, "'test_size' parameter .* Got '9'"),
+        ({"n_queries": 200, "n_train": 300}, "smaller than the number of samples 300"),
+        ({"n_queries": 500}, "smaller than the number of samples 500"),
         ({"n_queries": 2, "stratify": True}, "number of classes"),
     ],
 )

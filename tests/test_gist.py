@@ -4,6 +4,7 @@ import cmath
 import math
 import sys
 import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -112,30 +113,22 @@ def test_the_same_bits_in_any_company(n, rows, columns, n_jobs, data):
     np.testing.assert_array_equal(np.reshape(alone, features.shape), features)
 
 
-@pytest.mark.parametrize("at_once", [1, 5, 8, 31])
-def test_the_same_bits_in_any_groups_of_filters(at_once, monkeypatch):
+@pytest.mark.parametrize("images_per_block", [0, 1, 3])
+def test_the_same_bits_in_blocks_of_any_size(images_per_block, monkeypatch):
     images = pictures(5, 20, 28)
     features = gist(images)
-    monkeypatch.setattr(module, "_BANK_PIXELS", at_once * 36 * 44)
+    monkeypatch.setattr(module, "_BLOCK_PIXELS", images_per_block * 36 * 44)
     np.testing.assert_array_equal(gist(images), features)
 
 
 def test_a_large_picture_takes_little_memory():
-    """With all filters at once it took 1.4 GB."""
+    """With the responses of all filters at once it took 1.4 GB."""
     image = np.random.default_rng(0).integers(0, 256, (1, 1024, 1024), dtype=np.uint8)
     tracemalloc.start()
     gist(image)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 700e6
-
-
-def test_filters_of_the_usual_sizes_are_made_once(monkeypatch):
-    made = []
-    bank = module.gabor_bank
-    monkeypatch.setattr(module, "gabor_bank", lambda *args: made.append(args) or bank(*args))
-    gist(pictures(40), n_jobs=1)
-    assert len(made) == 1
+    assert peak < 500e6
 
 
 def test_input_types_and_layouts_do_not_matter():
@@ -169,7 +162,6 @@ def test_order_of_the_features():
 def test_filters_are_bells_around_their_frequency():
     bank = np.fft.fftshift(gabor_bank(96), axes=(1, 2))
     assert bank.shape == (32, 96, 96)
-    np.testing.assert_array_equal(gabor_bank(96, range(6, 9)), gabor_bank(96)[6:9])
     assert bank.min() >= 0
     assert bank.max() <= 1
     for index in range(32):
@@ -190,8 +182,6 @@ def test_contrast_normalise_removes_shading():
     shaded = images[:1, ..., 0] // 8 + ramp
     before = np.ptp(np.log1p(shaded).mean(1))
     assert np.ptp(contrast_normalise(shaded).mean(1)) < before / 2
-    many = np.concatenate([images] * 100)  # more than one block
-    np.testing.assert_array_equal(contrast_normalise(many), np.concatenate([result] * 100))
 
 
 def test_parameters_name_every_constant_that_was_used(monkeypatch):
@@ -232,43 +222,38 @@ def test_bad_images_are_named(images, message):
         contrast_normalise(images)
 
 
-@pytest.mark.parametrize("n_jobs", [0, -2])
-def test_bad_n_jobs(n_jobs):
-    with pytest.raises(ValueError, match="n_jobs must be at least 1"):
-        gist(pictures(1), n_jobs=n_jobs)
+def test_no_jobs_are_refused():
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        gist(pictures(1), n_jobs=0)
 
 
 def test_progress_bar_on_terminals_only(capsys, monkeypatch):
-    gist(pictures(2), progress=True)
+    gist(pictures(40), progress=True)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    gist(pictures(2))
+    gist(pictures(40))
     assert capsys.readouterr() == ("", "")
-    gist(pictures(2), progress=True)
-    assert "2/2" in capsys.readouterr().err
+    gist(pictures(40), progress=True)
+    assert "3/3" in capsys.readouterr().err
 
 
-def test_interrupt_cancels_the_blocks_that_wait(monkeypatch):
-    class Bar:
-        def __init__(self, **kwargs):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def update(self, n):
-            raise KeyboardInterrupt
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")  # by joblib
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_interrupt_cancels_the_blocks_that_wait(monkeypatch, n_jobs):
+    def bar(blocks, *args, **kwargs):
+        next(blocks)
+        raise KeyboardInterrupt
 
     done = []
     describe = module._normalised
-    monkeypatch.setattr(module, "tqdm", Bar)
+    monkeypatch.setattr(module, "tqdm", bar)
     monkeypatch.setattr(module, "_normalised", lambda block: done.append(1) or describe(block))
     with pytest.raises(KeyboardInterrupt):
-        gist(pictures(1200), progress=True)
-    assert len(done) < 150  # of 300 blocks
+        gist(pictures(1600), n_jobs=n_jobs, progress=True)
+    finished = len(done)
+    assert finished < 50  # of 100 blocks
+    time.sleep(0.2)
+    assert len(done) <= finished + n_jobs  # nobody goes on
 
 
 def test_errors_in_a_thread_reach_the_caller(monkeypatch):
@@ -280,16 +265,14 @@ def test_errors_in_a_thread_reach_the_caller(monkeypatch):
         gist(pictures(9))
 
 
-def test_one_job_needs_no_threads_and_many_do_without_where_none_can_be_started(monkeypatch):
-    expected = gist(pictures(9))
+def test_one_job_needs_no_threads(monkeypatch):
+    expected = gist(pictures(40))
 
     def no_threads(self):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_threads)
-    assert np.array_equal(gist(pictures(9), n_jobs=2), expected)
-    monkeypatch.setattr(module, "ThreadPoolExecutor", None)
-    assert np.array_equal(gist(pictures(9), n_jobs=1), expected)
+    assert np.array_equal(gist(pictures(40), n_jobs=1), expected)
 
 
 def test_pictures_in_the_unit_interval_are_refused():
