@@ -29,7 +29,7 @@ from sklearn.utils import check_array
 from grh_helpers._files import atomic
 from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words, unpack_bits
 
-__all__ = ["HammingIndex", "exact_search", "rerank"]
+__all__ = ["HammingIndex", "exact_search"]
 
 # Chunks have at most 16 bits, and about log2 n from a million codes on, as the method wants.
 CHUNK_BITS = 16
@@ -512,8 +512,10 @@ class HammingIndex:
             raise ValueError("The index has no vectors; build it with them or omit queries.")
         queries, lengths = _check_vectors("queries", queries, state.vectors.shape[1])
         check_rows("query_codes", words, "queries", queries)
-        # So many queries at a time that their candidates take 32 or 64 MB at most.
-        step = max(1, 128 * BLOCK // min(n, budget or n))
+        # So many queries at a time that their candidates, and a matrix product of them with all
+        # vectors where `_rank` needs one, take 64 MB at most.
+        gathered = budget is not None and budget * GATHER_COST <= n
+        step = max(1, 128 * BLOCK // (budget if gathered else n))
         for i in range(0, len(words), step):
             rows = slice(i, i + step)
             if budget is None:
@@ -634,48 +636,6 @@ class HammingIndex:
         return index
 
 
-def rerank(
-    indptr: np.ndarray, ids: np.ndarray, queries: np.ndarray, vectors: np.ndarray, k: int = 10
-) -> Answer:
-    """Keep each query's k most similar candidates by cosine.
-
-    Built by hand in chapter 3. `HammingIndex.search` does it with vectors that are checked once.
-
-    Parameters
-    ----------
-    indptr, ids : as returned by `HammingIndex.radius_search`
-    queries : array of shape (n_queries, d)
-    vectors : array of shape (n, d)
-        The vectors of all items. float32 and float64 arrays are not copied.
-    k : int, at least 1
-        At most 1,000 or the number of items, whichever is more.
-
-    Returns
-    -------
-    ids : array of shape (n_queries, k), int64
-        Best first, ties by the lower id; -1 where there are fewer than k candidates.
-    similarities : array of shape (n_queries, k), float64
-        nan where there are fewer than k candidates.
-
-    Raises
-    ------
-    ValueError
-        If k is out of range, the candidates are those of another number of queries, the vectors
-        differ in length, or one has no direction.
-
-    Examples
-    --------
-    >>> vectors = np.array([[0.0, 2.0], [3.0, 3.0], [2.0, 0.0]])
-    >>> rerank(np.array([0, 3]), np.array([0, 1, 2]), np.array([[1.0, 0.0]]), vectors, k=2)
-    (array([[2, 1]]), array([[1.        , 0.70710678]]))
-    """
-    vectors, norms = _check_vectors("vectors", vectors)
-    queries, lengths = _check_vectors("queries", queries, vectors.shape[1])
-    check_whole("k", k, 1, max(1000, len(vectors)))
-    check_rows("indptr[1:]", indptr[1:], "queries", queries)
-    return _rank(indptr, ids, queries / lengths[:, None], vectors, norms, k)
-
-
 def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answer:
     """Find each query's k most similar items of all by cosine, in bounded memory.
 
@@ -689,12 +649,15 @@ def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answe
 
     Returns
     -------
-    ids, similarities : as `rerank` returns them
+    ids : array of shape (n_queries, k), int64
+        Best first, ties by the lower id.
+    similarities : array of shape (n_queries, k), float64
 
     Raises
     ------
     ValueError
-        As `rerank`.
+        If the vectors differ in length, one has no direction, or k is not from 1 to 1,000 or to
+        the number of items, whichever is more.
     """
     # One bucket that holds everything.
     everything = HammingIndex(np.zeros((len(vectors), 1), bool), vectors)
@@ -702,30 +665,24 @@ def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answe
 
 
 def _rank(indptr, ids, queries, vectors, norms, k: int) -> Answer:
-    """Rank candidates as `rerank` does, for queries of length 1."""
+    """Keep the k candidates of the highest cosine of each query, for queries of length 1."""
     best_ids, best = np.full((len(queries), k), -1), np.full((len(queries), k), np.nan)
     # A matrix product may round equal rows differently, and float32 rounds a lot, so it only
     # preselects, with a margin; the exact cosines rank.
-    margin = 16 * np.finfo(vectors.dtype).eps * vectors.shape[1] ** 0.5
-    step = max(1, 128 * BLOCK // len(vectors))
+    product, margin = None, 16 * np.finfo(vectors.dtype).eps * vectors.shape[1] ** 0.5
+    if indptr[-1] * GATHER_COST > (len(queries) + READ_COST) * len(vectors):
+        product = queries.astype(vectors.dtype) @ vectors.T
+        product /= norms
     for i, query in enumerate(queries):
-        if i % step == 0:
-            block, product = queries[i : i + step], None
-            total = indptr[i + len(block)] - indptr[i]
-            if total * GATHER_COST > (len(block) + READ_COST) * len(vectors):
-                product = block.astype(vectors.dtype) @ vectors.T / norms.astype(vectors.dtype)
         row = ids[indptr[i] : indptr[i + 1]]
         if product is not None and len(row) > k:
-            row = row[_at_least(product[i % step].take(row), k, margin)]
+            row = row[_at_least(product[i].take(row), k, margin)]
         cosines = np.empty(len(row))
         for j in range(0, len(row), 256):  # a few vectors at a time, so that memory is bounded
             part = row[j : j + 256]
             # einsum sums every row in the same order, so equal rows are exactly equal.
             cosines[j : j + 256] = np.einsum("ij,j->i", vectors[part].astype(float), query)
         cosines /= norms[row]
-        if len(row) > k:
-            chosen = _at_least(cosines, k)
-            row, cosines = row[chosen], cosines[chosen]
         order = np.lexsort((row, -cosines))[:k]
         best_ids[i, : len(order)], best[i, : len(order)] = row[order], cosines[order]
     return best_ids, best

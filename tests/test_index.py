@@ -23,7 +23,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from grh_helpers import LSH, HammingIndex
 from grh_helpers import index as module
 from grh_helpers._files import atomic
-from grh_helpers.index import rerank
+from grh_helpers.index import exact_search
 
 # Costs that force one way of searching, blocks so small that every boundary is crossed, and chunks
 # of other widths.
@@ -342,16 +342,6 @@ def test_vectors_are_not_copied(radius):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < vectors.nbytes / 2
-
-
-@pytest.mark.parametrize("radius", [0, 1, 4, 8])
-def test_rerank_is_what_search_does(radius):
-    rng = np.random.default_rng(4)
-    codes, vectors = random_codes(rng, 3000, 8, "random"), rng.standard_normal((3000, 16))
-    queries, index = rng.standard_normal((9, 16)), HammingIndex(codes, vectors)
-    got = rerank(*index.radius_search(codes[:9], radius), queries, vectors, k=6)
-    assert_ranking(got, brute_ranking(codes, codes[:9], radius, 6, vectors, queries))
-    assert_ranking(got, index.search(codes[:9], radius, 6, queries))
 
 
 def test_without_queries_the_hamming_distance_ranks():
@@ -867,8 +857,6 @@ VECTORS = np.arange(1.0, 9).reshape(4, 2)
 NAN, ZERO, INFINITE = VECTORS.copy(), VECTORS.copy(), VECTORS.copy()
 NAN[2, 1], ZERO[1], INFINITE[3, 0] = np.nan, 0, np.inf
 PLAIN, FULL = HammingIndex(CODES), HammingIndex(CODES, VECTORS)
-FOUND = np.array([0, 1]), np.array([0])  # of one query, the candidate 0
-QUERY = VECTORS[:1]
 
 
 @pytest.mark.parametrize("radius", [-1, 1.5, 2.0, "2", True, None])
@@ -884,7 +872,7 @@ def test_a_k_that_is_no_k(k):
     for call in (
         lambda: PLAIN.search(CODES, 1, k),
         lambda: FULL.search(CODES, 1, k, VECTORS),
-        lambda: rerank(*FOUND, QUERY, VECTORS, k),
+        lambda: exact_search(VECTORS[:1], VECTORS, k),
     ):
         with pytest.raises(ValueError, match=f"k must be a .* from 1 to 1000, got {k!r}."):
             call()
@@ -957,9 +945,8 @@ BAD = [
     (PLAIN.search, (CODES, 1, 1, VECTORS), "index has no vectors; build it with them or omit"),
     (FULL.add, (CODES,), "built with vectors; add items with vectors"),
     (PLAIN.add, (CODES, VECTORS), "built without vectors; add items without vectors"),
-    (rerank, (*FOUND, QUERY, ZERO), "Row 1 of vectors is zero"),
-    (rerank, (*FOUND, QUERY, VECTORS[:, :1]), r"queries must have shape \(n, 1\), got"),
-    (rerank, (*FOUND, VECTORS, VECTORS), "has 1 rows but queries has 4"),
+    (exact_search, (VECTORS, ZERO), "Row 1 of vectors is zero"),
+    (exact_search, (VECTORS, VECTORS[:, :1]), r"queries must have shape .n, 1., got"),
     (PLAIN.save, (".",), "is a folder or a device; give the path of a file"),
 ]
 
