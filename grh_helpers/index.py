@@ -83,10 +83,10 @@ class _State:
         m = -(-n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
         dtype = np.int32 if m * n < 2**31 else np.int64
         chunks = _chunks(n_bits, m)
-        tables = [_values(words, *chunk) for chunk in chunks]
-        sizes = [np.bincount(values, minlength=1 << chunks[0][1]) for values in tables]
+        size = 1 << chunks[0][1]
+        sizes = [np.bincount(_values(words, *chunk), minlength=size) for chunk in chunks]
         offsets = np.concatenate([[0], *sizes]).cumsum().astype(dtype)
-        ids = np.concatenate([_argsort(values).astype(dtype) for values in tables])
+        ids = np.concatenate([_argsort(_values(words, *chunk)).astype(dtype) for chunk in chunks])
         copies = words.take(ids, axis=0) if m > 1 else words[:0]
         return cls(n_bits, m, words, offsets, ids, copies, vectors, norms)
 
