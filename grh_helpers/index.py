@@ -248,7 +248,8 @@ class HammingIndex:
     ValueError
         If the codes are empty, not 0/1 or of several lengths, the
         vectors are of another length than the codes, a
-        vector has no direction (zero, or with NaN or infinite values), or the encoder makes other
+        vector has no direction (zero, with NaN or infinite values, or
+        nearly so), or the encoder makes other
         codes of some of the vectors (up to 100 are tried).
 
     References

@@ -564,6 +564,14 @@ def test_add_equals_building_at_once(problem, cuts):
     assert np.array_equal(index.buckets()[2], HammingIndex(codes).buckets()[2])
 
 
+def test_blocks_of_codes_are_one_index():
+    rng = np.random.default_rng(0)
+    codes, vectors = random_codes(rng, 300, 20, "clustered"), rng.standard_normal((300, 3))
+    index = HammingIndex(iter([codes[:100], codes[100:100], codes[100:].astype(int)]), vectors)
+    assert len(index) == 300 and index.n_bits == 20
+    assert_exact(index, codes, codes[:9], 3)
+
+
 def test_a_refused_add_changes_nothing():
     rng = np.random.default_rng(0)
     codes, vectors = rng.random((30, 5)) < 0.5, rng.standard_normal((30, 3))
