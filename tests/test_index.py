@@ -23,6 +23,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from grh_helpers import LSH, HammingIndex
 from grh_helpers import index as module
 from grh_helpers._files import atomic
+from grh_helpers.codes import pack_words
 from grh_helpers.index import exact_search
 
 # Costs that force one way of searching, blocks so small that every boundary is crossed, and chunks
@@ -144,6 +145,16 @@ def test_a_million_codes_and_more_have_longer_chunks():
     keys = codes.astype(bool)
     for query, answer in zip(queries, answers(HammingIndex(codes), queries, 5), strict=True):
         assert sorted(answer) == within(keys, query, 5)
+
+
+@pytest.mark.parametrize("n_bits, m", [(5, 1), (16, 1), (17, 2), (64, 3), (65, 5), (130, 9)])
+def test_chunk_values_are_the_numbers_of_their_bits(n_bits, m):
+    codes = np.random.default_rng(0).random((50, n_bits)) < 0.5
+    for part, chunk in zip(
+        np.array_split(codes, m, axis=1), module._chunks(n_bits, m), strict=True
+    ):
+        expected = part @ (1 << np.arange(part.shape[1])[::-1])
+        assert np.array_equal(module._values(pack_words(codes), *chunk), expected)
 
 
 def test_results_grow_with_the_radius(way):
