@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
-from grh_helpers.index import HammingIndex, Reranker, exact_search
+from grh_helpers.index import HammingIndex, exact_search
 
 __all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "mean_average_precision"]
 __all__ += ["precision_at_k", "precision_recall_curve", "radius_sweep"]
@@ -61,8 +61,8 @@ def radius_sweep(
         Columns ``radius``, ``precision`` (empty queries count 0), ``precision_nonempty`` (mean
         over queries with a candidate, NaN if there is none), ``nonempty`` (their share),
         ``candidates`` (mean number per query) and ``seconds`` (per query, at this radius alone:
-        search and re-ranking; where one matrix product serves several radii, each is charged
-        all of it). With `per_query`: ``radius``, ``query``, ``precision``, ``candidates``.
+        search and re-ranking). With `per_query`: ``radius``, ``query``, ``precision``,
+        ``candidates``.
 
     Raises
     ------
@@ -74,15 +74,15 @@ def radius_sweep(
     )
     check_rows("query_codes", query_codes, "split.queries", split.queries)
     check_rows("database_codes", database_codes, "split.database", split.database)
-    index, reranker = HammingIndex(database_codes), Reranker(split.queries, split.database)
+    index = HammingIndex(database_codes, split.database)
     rows = []
     for radius in radii:
         start = time.perf_counter()
-        indptr, ids = index.radius_search(query_codes, radius)
-        best, _ = reranker(indptr, ids, k)
-        seconds = time.perf_counter() - start + reranker.spared
+        best, _ = index.search(query_codes, radius, k, split.queries)
+        seconds = time.perf_counter() - start
         hits = (best >= 0) & (database_labels[best] == query_labels[:, None])
-        rows.append((radius, hits.sum(axis=1) / k, np.diff(indptr), seconds / len(query_codes)))
+        counts = index.count(query_codes, radius)
+        rows.append((radius, hits.sum(axis=1) / k, counts, seconds / len(query_codes)))
     if not rows:
         raise ValueError("There is nothing to sweep; pass at least one radius.")
     if per_query:

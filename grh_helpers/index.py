@@ -12,24 +12,24 @@ their chunks, which are bucket numbers.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import pickle
 import threading
-import time
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import BinaryIO
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
 
 from grh_helpers._files import atomic
 from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words, unpack_bits
 
-__all__ = ["HammingIndex", "Reranker", "exact_search", "rerank"]
+__all__ = ["HammingIndex", "exact_search"]
 
 # Chunks have at most 16 bits, and about log2 n from a million codes on, as the method wants.
 CHUNK_BITS = 16
@@ -47,201 +47,175 @@ VERIFY_COST = 10
 GATHER_COST = 32
 # Reading one row for a product, however few the queries are, in rows of a large one: 8 to 11.
 READ_COST = 8
-# A `Reranker` keeps products of up to this many numbers in all.
-KEPT = 1 << 24
-FORMAT = 1
+# A file begins with a text of so many bytes that says what follows. A change of the tables is a
+# change of the format.
+HEAD, FORMAT = 4096, 2
 _adding = threading.Lock()  # one for all indexes, so that each can be pickled
 
 Answer = tuple[np.ndarray, np.ndarray]
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class _Tables:
-    """Codes and the hash tables of their chunks. Never changes, so threads may share it.
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What an index holds at one moment. Never changes, so threads may share it.
 
-    The tables lie end to end, so that one look-up serves all chunks (a loop over the chunks takes
-    up to three times as long for a few queries): table j begins at bucket j·2^width, and bucket b
-    holds ``ids[offsets[b]:offsets[b + 1]]``.
+    The tables of the chunks lie end to end, so that one look-up serves all chunks (a loop over the
+    chunks takes up to three times as long for a few queries): table j begins at bucket j·2^width,
+    and bucket b holds ``ids[offsets[b]:offsets[b + 1]]``.
     """
 
-    def __init__(self, codes: np.ndarray):
-        n, self.n_bits = codes.shape
-        m = -(-self.n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
-        self.widths = [(self.n_bits + j) // m for j in reversed(range(m))]
-        self.words = pack_words(codes)
-        columns = self._values(codes).T.copy()
+    n_bits: int
+    n_chunks: int
+    words: np.ndarray
+    offsets: np.ndarray
+    ids: np.ndarray
+    # The words once more, beside the ids: a bucket's candidates then lie side by side in memory,
+    # which makes verifying them some 40 % faster. Empty if the bucket is the whole code.
+    copies: np.ndarray
+    vectors: np.ndarray | None = None
+    norms: np.ndarray | None = None
+
+    @classmethod
+    def build(cls, words: np.ndarray, n_bits: int, vectors=None, norms=None) -> _State:
+        """Sort the codes into the tables of the chunks."""
+        n = len(words)
+        m = -(-n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
         dtype = np.int32 if m * n < 2**31 else np.int64
-        sizes = [np.bincount(column, minlength=1 << self.widths[0]) for column in columns]
-        self.offsets = np.concatenate([[0], *sizes]).cumsum().astype(dtype)
-        ids = np.empty(columns.shape, dtype)
-        for row, column in zip(ids, columns, strict=True):
-            row[:] = _argsort(column)
-        self.ids = ids.ravel()
-        # Row j has ones at the bits of chunk j.
-        self.chunk_masks = pack_words(np.repeat(np.eye(m, dtype=bool), self.widths, axis=1))
-        # A copy of the codes beside the ids: a bucket's candidates then lie side by side in
-        # memory, which makes verifying them some 40 % faster.
-        self.copies = self.words.take(self.ids, axis=0) if m > 1 else None
+        chunks = _chunks(n_bits, m)
+        size = 1 << chunks[0][1]
+        sizes = [np.bincount(_values(words, *chunk), minlength=size) for chunk in chunks]
+        offsets = np.concatenate([[0], *sizes]).cumsum().astype(dtype)
+        ids = np.concatenate([_argsort(_values(words, *chunk)).astype(dtype) for chunk in chunks])
+        copies = words.take(ids, axis=0) if m > 1 else words[:0]
+        return cls(n_bits, m, words, offsets, ids, copies, vectors, norms)
 
-    def _values(self, codes: np.ndarray) -> np.ndarray:
-        """Cut codes into chunks and read each as a number, shape (n, n_chunks)."""
-        m = len(self.widths)
-        if self.n_bits % m == 0:  # all chunks in one call, some eight times as fast
-            return pack_words(codes.reshape(-1, self.n_bits // m)).reshape(-1, m)
-        return np.hstack([pack_words(chunk) for chunk in np.array_split(codes, m, axis=1)])
+    def within(self, queries: np.ndarray, radius: int) -> Answer:
+        """Find all ids within the radius, as `HammingIndex.radius_search` returns them."""
+        counts, ids = [np.zeros(1, np.int64)], bytearray()  # grows in place, where it can
+        for _, more, found in self.blocks(queries, radius):
+            counts.append(more)
+            ids.extend(found)
+        return np.concatenate(counts).cumsum(), np.frombuffer(ids, self.ids.dtype)
 
-    def radius_search(self, query_codes: np.ndarray, radius: int) -> Answer:
-        """Find everything within the radius, as `HammingIndex.radius_search` returns it."""
-        query_codes = check_codes(query_codes, self.n_bits)
-        check_whole("radius", radius, 0)
-        return next(_join(self._blocks(query_codes, radius), self.ids.dtype))
+    def blocks(self, queries, radius: int, k: int | None = None, rows=None) -> Iterator[Block]:
+        """Find what lies within the radius of the queries, one block of them after the other.
 
-    def count(self, query_codes: np.ndarray, radius: int) -> np.ndarray:
-        """Count what `radius_search` finds."""
-        query_codes = check_codes(query_codes, self.n_bits)
-        check_whole("radius", radius, 0)
-        counts = [counts for counts, _ in self._blocks(query_codes, radius)]
-        return np.concatenate([np.zeros(0, np.int64), *counts])
-
-    def candidates(self, query_codes, radius, budget, scores) -> Iterator[Answer]:
-        """Yield (counts, ids) of blocks of queries, as `HammingIndex.search` ranks them."""
-        if budget is None:
-            yield from self._blocks(query_codes, radius)
+        Yields (rows, counts, ids): which queries, how many ids each has, and these ids. With k,
+        queries that are scanned get their k nearest, and all as near as those, instead.
+        """
+        rows = np.arange(len(queries)) if rows is None else rows
+        radius, chunks = min(int(radius), self.n_bits), _chunks(self.n_bits, self.n_chunks)
+        # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
+        # first a + 1 chunks, or by at most s - 1 bits in one of the others.
+        s, a = divmod(radius, self.n_chunks)
+        radii = [s if j <= a else s - 1 for j in range(self.n_chunks)]
+        sizes = [_ball_size(width, r) for (_, width), r in zip(chunks, radii, strict=True)]
+        if sum(sizes) * PROBE_COST > len(self.words):
+            yield from self._scan(queries, rows, radius, k)
             return
-        budget = min(budget, len(self.words))
-        step = max(1, 16 * BLOCK // budget)
-        for i in range(0, len(query_codes), step):
-            part = None if scores is None else scores[i : i + step]
-            ids, _ = self.nearest(query_codes[i : i + step], budget, None, part)
-            yield np.full(len(ids), budget), ids.ravel().astype(self.ids.dtype)
+        # A probe is the chunk to look at and the bits to flip there; the chunk's number, written in
+        # front of the bits, leads to its table.
+        probed = np.repeat(np.arange(self.n_chunks), sizes)
+        balls = [_masks(width, r) for (_, width), r in zip(chunks, radii, strict=True)]
+        flips = np.concatenate(balls) | probed << chunks[0][1]
+        step = max(1, BLOCK // len(flips))
+        for i in range(0, len(rows), step):
+            block = rows[i : i + step]
+            values = np.stack([_values(queries[block], *chunk) for chunk in chunks], axis=1)
+            buckets = values.astype(np.intp).take(probed, axis=1) ^ flips
+            yield from self._probe(queries, block, buckets, radius, radii, k)
 
-    def nearest(self, query_codes, k, radius=None, scores=None) -> Answer:
+    def _probe(self, queries, rows, buckets, radius, radii, k) -> Iterator[Block]:
+        """Open the buckets of each query."""
+        starts = self.offsets.take(buckets)
+        counts = self.offsets.take(buckets + 1) - starts
+        candidates = counts.sum(axis=1)
+        cost = CANDIDATE_COST if self.n_chunks == 1 else VERIFY_COST
+        # Runs end where the candidates fill a block; each run is gathered or, if that is cheaper,
+        # scanned.
+        full = np.flatnonzero(np.diff(np.cumsum(candidates) // BLOCK)) + 1
+        for i, j in pairwise([0, *full, len(rows)]):
+            work = counts[i:j].size * PROBE_COST + candidates[i:j].sum() * cost
+            if work > (j - i) * len(self.words):
+                yield from self._scan(queries, rows[i:j], radius, k)
+                continue
+            places, found = _ranges(starts[i:j].ravel(), counts[i:j].ravel()), candidates[i:j]
+            if self.n_chunks > 1:  # otherwise the bucket is the whole code: nothing to verify
+                places, found = self._verify(queries[rows[i:j]], found, places, radius, radii)
+            yield rows[i:j], found, self.ids.take(places)
+
+    def _verify(self, queries, counts, places, radius, radii) -> Answer:
+        """Keep the candidates within the radius, each from the first chunk that finds it."""
+        found, wanted = self.copies.take(places, axis=0), np.repeat(queries, counts, axis=0)
+        near = np.flatnonzero(hamming(found, wanted) <= radius)
+        differing, places = found.take(near, axis=0) ^ wanted.take(near, axis=0), places.take(near)
+        # Counting bits again is up to four times as fast as sorting duplicates out.
+        table, first = places // len(self.words), np.ones(len(near), bool)
+        for j, chunk in enumerate(_chunks(self.n_bits, self.n_chunks)):
+            first &= (table <= j) | (np.bitwise_count(_values(differing, *chunk)) > radii[j])
+        ends = np.searchsorted(near[first], np.cumsum(counts))
+        return places[first], np.diff(ends, prepend=0)
+
+    def _scan(self, queries, rows, radius: int, k: int | None) -> Iterator[Block]:
+        """Compare the queries with every code."""
+        n = len(self.words)
+        step = max(1, BLOCK // n)
+        for i in range(0, len(rows), step):
+            block = rows[i : i + step]
+            distances = hamming(self.words, queries[block, None])
+            if k is None:
+                hits = np.flatnonzero(distances <= radius)
+            else:  # the nearest have the largest complements
+                near = [j * n + _at_least(~row, k) for j, row in enumerate(distances)]
+                hits = np.concatenate(near)
+            starts = n * np.arange(len(block) + 1)
+            counts = np.diff(np.searchsorted(hits, starts))
+            yield block, counts, (hits - np.repeat(starts[:-1], counts)).astype(self.ids.dtype)
+
+    def nearest(self, queries, k: int, radius: int | None = None, scores=None) -> Answer:
         """Find the k nearest, if a radius is given within it (-1 where there are fewer)."""
-        n, m, words = len(self.words), len(self.widths), pack_words(query_codes)
-        k, radius = min(k, n), self.n_bits if radius is None else radius
+        k, radius = min(k, len(self.words)), self.n_bits if radius is None else radius
         if scores is not None:
-            return self._directed(query_codes, k, scores)
-        ids = np.full((len(words), k), -1)
-        distances = np.zeros_like(ids)
-        pending, s = np.arange(len(words)), 0
+            return self._directed(queries, k, scores)
+        ids, distances = np.full((len(queries), k), -1), np.zeros((len(queries), k), np.int64)
+        pending, s = np.arange(len(queries)), 0
         while len(pending):
             # Flipping s bits in every chunk finds everything within m·s + m - 1. Who has not found
             # k then flips one bit more, which costs so much more that the first tries hardly count.
-            reach, i, left = min(radius, m * s + m - 1), 0, []
-            for counts, found in self._blocks(query_codes[pending], reach, k):
-                rows = pending[i : i + len(counts)]
-                i += len(counts)
+            reach, left = min(radius, self.n_chunks * (s + 1) - 1), []
+            for rows, counts, found in self.blocks(queries, reach, k, pending):
                 done = (counts >= k) | (reach == radius)
                 left.append(rows[~done])
-                if not done.all():
-                    found = found[np.repeat(done, counts)]
-                rows, counts = rows[done], counts[done]
+                row, found = np.repeat(rows, counts * done), found[np.repeat(done, counts)]
+                distance = hamming(self.words.take(found, axis=0), queries.take(row, axis=0))
                 # One sort for all: a key holds the query, the distance and the id.
-                wanted = np.repeat(words.take(rows, axis=0), counts, axis=0)
-                keys = np.repeat(np.arange(len(rows)) * (self.n_bits + 1), counts)
-                keys = (keys + hamming(self.words.take(found, axis=0), wanted)) * n + found
+                keys = (row * (self.n_bits + 1) + distance) * len(self.words) + found
                 keys.sort()
-                kept = np.minimum(counts, k)
-                keys = keys.take(_ranges(np.cumsum(counts) - counts, kept))
-                places = np.repeat(rows * k, kept) + _ranges(np.zeros_like(kept), kept)
-                ids.put(places, keys % n)
-                distances.put(places, keys // n % (self.n_bits + 1))
+                place = np.arange(len(row)) - np.searchsorted(row, row)
+                row, place, keys = row[place < k], place[place < k], keys[place < k]
+                ids[row, place] = keys % len(self.words)
+                distances[row, place] = keys // len(self.words) % (self.n_bits + 1)
             pending, s = np.concatenate(left), s + 1
         ids[distances > radius] = -1
         return ids, distances
 
-    def _directed(self, query_codes: np.ndarray, k: int, scores: np.ndarray) -> Answer:
+    def _directed(self, queries, k: int, scores: np.ndarray) -> Answer:
         """Find the k first in query-directed order, as `HammingIndex.kneighbors` returns them."""
-        codes = np.packbits(unpack_bits(self.words, self.n_bits), axis=1).T.copy()
-        queries, weights = np.packbits(query_codes, axis=1), np.zeros((len(scores), 8 * len(codes)))
-        weights[:, : self.n_bits] = np.abs(scores)
-        octets = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+        octets = _octets(self.words).T.copy()
+        weights = np.zeros((len(scores), 8 * len(octets)))
+        weights[:, -self.n_bits :] = np.abs(scores)
+        bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
         ids, costs = np.empty((len(scores), k), np.int64), np.empty((len(scores), k))
-        for i, query in enumerate(queries):
+        for i, query in enumerate(_octets(queries)):
             # What differing in an octet costs, by its value: equal codes then cost exactly the
             # same, which they do not in every matrix product.
-            prices = weights[i].reshape(-1, 8) @ octets.T
-            cost = sum(p.take(c ^ q) for p, c, q in zip(prices, codes, query, strict=True))
+            prices = weights[i].reshape(-1, 8) @ bits.T
+            cost = sum(p.take(c ^ q) for p, c, q in zip(prices, octets, query, strict=True))
             near = _at_least(-cost, k)
             ids[i] = near[np.argsort(cost[near], kind="stable")[:k]]
             costs[i] = cost[ids[i]]
         return ids, costs
-
-    def _blocks(self, query_codes, radius: int, k: int | None = None) -> Iterator[Answer]:
-        """Yield (counts, ids) of one block of queries after the other.
-
-        With k, queries that are scanned get their k nearest, and all as near as those, instead.
-        """
-        radius = min(int(radius), self.n_bits)
-        queries, m = pack_words(query_codes), len(self.widths)
-        # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
-        # first a + 1 chunks, or by at most s - 1 bits in one of the others.
-        s, a = divmod(radius, m)
-        radii = [s] * (a + 1) + [s - 1] * (m - a - 1)
-        sizes = list(map(_ball_size, self.widths, radii))
-        if sum(sizes) * PROBE_COST > len(self.words):
-            yield from self._scan(queries, radius, k)
-            return
-        # A probe is the chunk to look at and the bits to flip there; the chunk's number, written in
-        # front of the bits, leads to its table.
-        chunks = np.repeat(np.arange(m), sizes)
-        flips = np.concatenate(list(map(_masks, self.widths, radii))) | chunks << self.widths[0]
-        values = self._values(query_codes).astype(np.intp)
-        step = max(1, BLOCK // len(flips))
-        for i in range(0, len(queries), step):
-            buckets = values[i : i + step].take(chunks, axis=1) ^ flips
-            yield from self._probe(queries[i : i + step], buckets, radius, radii, k)
-
-    def _probe(self, queries, buckets, radius, radii, k) -> Iterator[Answer]:
-        """Yield (counts, ids) of runs of queries, from the buckets of each query."""
-        starts = self.offsets.take(buckets)
-        counts = self.offsets.take(buckets + 1) - starts
-        candidates = counts.sum(axis=1)
-        cost = CANDIDATE_COST if self.copies is None else VERIFY_COST
-        # Runs end where the candidates fill a block; each run is gathered or, if that is cheaper,
-        # scanned.
-        full = np.flatnonzero(np.diff(np.cumsum(candidates) // BLOCK)) + 1
-        for i, j in pairwise([0, *full, len(queries)]):
-            total = candidates[i:j].sum()
-            if counts[i:j].size * PROBE_COST + total * cost > (j - i) * len(self.words):
-                yield from self._scan(queries[i:j], radius, k)
-                continue
-            places = _ranges(starts[i:j].ravel(), counts[i:j].ravel())
-            if self.copies is None:  # the bucket is the whole code: nothing to verify
-                yield candidates[i:j], self.ids.take(places)
-            else:
-                yield self._verify(queries[i:j], candidates[i:j], places, radius, radii)
-
-    def _verify(self, queries, candidates, places, radius, radii) -> Answer:
-        """Keep the candidates within the radius, each from the first chunk that finds it."""
-        found, wanted = self.copies.take(places, axis=0), np.repeat(queries, candidates, axis=0)
-        near = np.flatnonzero(hamming(found, wanted) <= radius)
-        found, wanted, places = (
-            found.take(near, axis=0),
-            wanted.take(near, axis=0),
-            places.take(near),
-        )
-        # Counting bits again is up to four times as fast as sorting duplicates out.
-        chunk, first = places // len(self.words), np.ones(len(near), bool)
-        for j, (mask, r) in enumerate(zip(self.chunk_masks, radii, strict=True)):
-            first &= (chunk <= j) | (hamming(found & mask, wanted & mask) > r)
-        counts = np.diff(np.searchsorted(near[first], np.cumsum(candidates)), prepend=0)
-        return counts, self.ids.take(places[first])
-
-    def _scan(self, queries: np.ndarray, radius: int, k: int | None) -> Iterator[Answer]:
-        """Yield (counts, ids) of runs of queries, by comparing them with every code."""
-        n = len(self.words)
-        step = max(1, BLOCK // n)
-        for i in range(0, len(queries), step):
-            block = queries[i : i + step, None]
-            distances = hamming(self.words, block)
-            starts = n * np.arange(len(block) + 1)
-            if k is None:
-                hits = np.flatnonzero(distances <= radius)
-            else:  # the nearest have the largest complements
-                rows = [_at_least(~row, k) for row in distances]
-                hits = np.concatenate([i * n + row for i, row in enumerate(rows)])
-            counts = np.diff(np.searchsorted(hits, starts))
-            yield counts, (hits - np.repeat(starts[:-1], counts)).astype(self.ids.dtype)
 
 
 class HammingIndex:
@@ -254,7 +228,8 @@ class HammingIndex:
     Parameters
     ----------
     codes : array of shape (n, n_bits), bool or 0/1 integers
-        One row per item; its position is the item's id.
+        One row per item; its position is the item's id. Or an iterator over such arrays, one block
+        of items after the other, for more codes than fit into memory as single bits.
     vectors : array of shape (n, d), optional
         The items' vectors, for re-ranking by cosine in `search`. float32 and float64 arrays,
         memory maps included, are not copied, so leave them unchanged.
@@ -271,8 +246,10 @@ class HammingIndex:
     Raises
     ------
     ValueError
-        If the codes are empty or not 0/1, the vectors are of another length than the codes, a
-        vector has no direction (zero, or with NaN or infinite values), or the encoder makes other
+        If the codes are empty, not 0/1 or of several lengths, the
+        vectors are of another length than the codes, a
+        vector has no direction (zero, with NaN or infinite values, or
+        nearly so), or the encoder makes other
         codes of some of the vectors (up to 100 are tried).
 
     References
@@ -292,40 +269,47 @@ class HammingIndex:
 
     def __init__(
         self,
-        codes: np.ndarray,
+        codes: np.ndarray | Iterator[np.ndarray],
         vectors: np.ndarray | None = None,
         encoder: Pipeline | None = None,
     ):
-        codes, norms = check_codes(codes), None
-        if not len(codes):
+        words, n_bits = [], None
+        for block in codes if isinstance(codes, Iterator) else [codes]:
+            block = check_codes(block, n_bits)
+            words.append(pack_words(block))
+            n_bits = block.shape[1]
+        if not sum(map(len, words)):
             raise ValueError("The database is empty; give at least one code.")
-        if vectors is not None:
-            vectors, norms = _check_vectors("vectors", vectors)
-            check_rows("codes", codes, "vectors", vectors)
-        self.n_bits, self.encoder = codes.shape[1], encoder
-        self._check_encoder(codes, vectors)
-        self._state = _Tables(codes), vectors, norms
+        self.n_bits, self.encoder = n_bits, encoder
+        words = np.concatenate(words)
+        self._state = _State.build(words, n_bits, *self._check_items(words, vectors))
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return len(self._state[0].words)
+        return len(self._state.words)
 
     def __repr__(self) -> str:
-        have = "without" if self._state[1] is None else "with"
+        have = "without" if self._state.vectors is None else "with"
         return f"HammingIndex({len(self)} codes of {self.n_bits} bits, {have} vectors)"
 
-    def _check_encoder(self, codes: np.ndarray, vectors: np.ndarray | None) -> None:
+    def _check_items(self, words: np.ndarray, vectors, d: int | None = None) -> Answer:
+        """Return the vectors of some codes and their lengths, if all belong together."""
+        norms = None
+        if vectors is not None:
+            vectors, norms = _check_vectors("vectors", vectors, d)
+            check_rows("codes", words, "vectors", vectors)
+        self._check_encoder(words, vectors)
+        return vectors, norms
+
+    def _check_encoder(self, words: np.ndarray, vectors: np.ndarray | None) -> None:
         """Raise ValueError unless the encoder turns some of the vectors into their codes."""
-        if self.encoder is None or not len(codes):
+        if self.encoder is None or not len(words):
             return
         if vectors is None or not isinstance(self.encoder, Pipeline):
             raise ValueError("An encoder must be a fitted Pipeline, and the index needs vectors.")
-        rows = np.linspace(0, len(codes) - 1, min(len(codes), 100)).astype(int)
-        try:
-            same = np.array_equal(self.encoder[-1].transform(vectors[rows]), codes[rows])
-        except Exception as error:  # any estimator may be the last step
-            raise ValueError(f"The encoder cannot hash the vectors: {error}") from error
-        if not same:
+        rows = np.linspace(0, len(words) - 1, min(len(words), 100)).astype(int)
+        codes = self.encoder[-1].transform(vectors[rows])
+        if not np.array_equal(codes, unpack_bits(words[rows], self.n_bits)):
             raise ValueError(
                 "The encoder does not belong to this index: its last step makes other codes of the "
                 "vectors; give the one that made the codes."
@@ -368,21 +352,19 @@ class HammingIndex:
         ValueError
             As at construction; the index then stays as it was.
         """
-        codes = check_codes(codes, self.n_bits)
+        words = pack_words(check_codes(codes, self.n_bits))
         with _adding:
-            tables, old, norms = self._state
-            if (vectors is None) != (old is None):
-                have = "without" if old is None else "with"
-                message = f"The index was built {have} vectors; add items {have} vectors too."
-                raise ValueError(message)
+            old, norms = self._state, None
+            if (vectors is None) != (old.vectors is None):
+                have = "without" if old.vectors is None else "with"
+                raise ValueError(f"The index was built {have} vectors; add items {have} vectors.")
             if vectors is not None:
-                vectors, lengths = _check_vectors("vectors", vectors, old.shape[1])
-                check_rows("codes", codes, "vectors", vectors)
-                self._check_encoder(codes, vectors)
-                vectors, norms = np.concatenate([old, vectors]), np.concatenate([norms, lengths])
-            codes = np.concatenate([unpack_bits(tables.words, self.n_bits), codes])
+                vectors, norms = self._check_items(words, vectors, old.vectors.shape[1])
+                vectors = np.concatenate([old.vectors, vectors])
+                norms = np.concatenate([old.norms, norms])
             # Everything is ready and takes effect at once, for searches in other threads.
-            self._state = _Tables(codes), vectors, norms
+            words = np.concatenate([old.words, words])
+            self._state = _State.build(words, self.n_bits, vectors, norms)
 
     def radius_search(self, query_codes: np.ndarray, radius: int) -> Answer:
         """Find all items within a Hamming distance of each query.
@@ -405,7 +387,8 @@ class HammingIndex:
         ValueError
             If the codes are of another width than the index or the radius is negative or not whole.
         """
-        return self._state[0].radius_search(query_codes, radius)
+        check_whole("radius", radius, 0)
+        return self._state.within(pack_words(check_codes(query_codes, self.n_bits)), radius)
 
     def count(self, query_codes: np.ndarray, radius: int) -> np.ndarray:
         """Count the items within a Hamming distance of each query, without keeping their ids.
@@ -424,7 +407,10 @@ class HammingIndex:
         ValueError
             As `radius_search`.
         """
-        return self._state[0].count(query_codes, radius)
+        check_whole("radius", radius, 0)
+        queries = pack_words(check_codes(query_codes, self.n_bits))
+        counts = [counts for _, counts, _ in self._state.blocks(queries, radius)]
+        return np.concatenate([np.zeros(0, np.int64), *counts])
 
     def kneighbors(
         self, query_codes: np.ndarray, k: int = 10, *, scores: np.ndarray | None = None
@@ -461,10 +447,10 @@ class HammingIndex:
         >>> index.kneighbors(np.array([[0, 0, 0]]), k=2, scores=np.array([[-9.0, -1.0, -3.0]]))
         (array([[0, 1]]), array([[3., 4.]]))
         """
-        query_codes = check_codes(query_codes, self.n_bits)
         check_whole("k", k, 1)
+        query_codes = check_codes(query_codes, self.n_bits)
         scores = _check_scores(scores, query_codes)
-        return self._state[0].nearest(query_codes, k, None, scores)
+        return self._state.nearest(pack_words(query_codes), k, None, scores)
 
     def search(
         self,
@@ -506,36 +492,42 @@ class HammingIndex:
             As `radius_search` and `kneighbors`; if k or the budget is out of range; if not exactly
             one of radius and budget is given; if `queries` do not fit the index's vectors.
         """
-        tables, vectors, norms = self._state
-        check_whole("k", k, 1, max(1000, len(tables.words)))
-        query_codes = check_codes(query_codes, self.n_bits)
+        state, query_codes = self._state, check_codes(query_codes, self.n_bits)
+        words, n = pack_words(query_codes), len(state.words)
+        check_whole("k", k, 1, max(1000, n))
         if (radius is None) == (budget is None):
             raise ValueError("Give either a radius or a budget, and not both.")
-        if budget is not None:
-            check_whole("budget", budget, 1)
-        else:
-            check_whole("radius", radius, 0)
-            if scores is not None:
-                raise ValueError("Scores order the candidates of a budget; give one, not a radius.")
+        check_whole("radius", 0 if radius is None else radius, 0)
+        check_whole("budget", 1 if budget is None else budget, 1)
+        if scores is not None and budget is None:
+            raise ValueError("Scores order the candidates of a budget; give one, not a radius.")
         scores = _check_scores(scores, query_codes)
-        ids = np.full((len(query_codes), k), -1)
-        similarities = np.full(ids.shape, np.nan)
+        ids, similarities = np.full((len(words), k), -1), np.full((len(words), k), np.nan)
         if queries is None:
-            found, distances = tables.nearest(query_codes, min(k, budget or k), radius, scores)
+            found, distances = state.nearest(words, min(k, budget or k), radius, scores)
             values = 1 - distances / self.n_bits if scores is None else -distances
             ids[:, : found.shape[1]] = found
             similarities[:, : found.shape[1]] = np.where(found < 0, np.nan, values)
             return ids, similarities
-        if vectors is None:
+        if state.vectors is None:
             raise ValueError("The index has no vectors; build it with them or omit queries.")
-        queries, _ = _check_vectors("queries", queries, vectors.shape[1])
-        check_rows("query_codes", query_codes, "queries", queries)
-        blocks, i = tables.candidates(query_codes, radius, budget, scores), 0
-        for indptr, found in _join(blocks, tables.ids.dtype, 128 * BLOCK):
-            j = i + len(indptr) - 1
-            reranker = Reranker(queries[i:j], vectors, norms)
-            ids[i:j], similarities[i:j] = reranker(indptr, found, k)
-            i = j
+        queries, lengths = _check_vectors("queries", queries, state.vectors.shape[1])
+        check_rows("query_codes", words, "queries", queries)
+        # So many queries at a time that their candidates, and a matrix product of them with all
+        # vectors where `_rank` needs one, take 64 MB at most.
+        gathered = budget is not None and budget * GATHER_COST <= n
+        step = max(1, 128 * BLOCK // (budget if gathered else n))
+        for i in range(0, len(words), step):
+            rows = slice(i, i + step)
+            if budget is None:
+                indptr, found = state.within(words[rows], radius)
+            else:
+                some = None if scores is None else scores[rows]
+                found, _ = state.nearest(words[rows], budget, None, some)
+                indptr, found = np.arange(len(found) + 1) * found.shape[1], found.ravel()
+            unit = queries[rows] / lengths[rows, None]
+            best = _rank(indptr, found, unit, state.vectors, state.norms, k)
+            ids[rows], similarities[rows] = best
         return ids, similarities
 
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -557,16 +549,16 @@ class HammingIndex:
         >>> keys, indptr, ids
         (array([1, 3], dtype=uint8), array([0, 1, 3]), array([1, 0, 2], dtype=int32))
         """
-        tables = self._state[0]
-        order = np.lexsort(tables.words.T[::-1]).astype(tables.ids.dtype)
-        keys = tables.words[order]
+        words = self._state.words
+        order = np.lexsort(words.T[::-1]).astype(self._state.ids.dtype)
+        keys = words[order]
         new = np.flatnonzero((keys[1:] != keys[:-1]).any(axis=1)) + 1
         indptr = np.concatenate([[0], new, [len(keys)]])
         keys = keys[indptr[:-1]]
         return keys[:, 0] if keys.shape[1] == 1 else keys, indptr, order
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the index to one ``.npz`` file, completely or not at all.
+        """Write the index with its tables to one file, completely or not at all.
 
         Parameters
         ----------
@@ -579,28 +571,38 @@ class HammingIndex:
         OSError
             If the file cannot be written; one that was there before is then intact.
         """
-        tables, vectors, _ = self._state
-        codes = np.packbits(unpack_bits(tables.words, self.n_bits), axis=1)
-        content = {"codes": codes, "n_bits": np.array(self.n_bits)}
-        if vectors is not None:
-            content["vectors"] = vectors
+        content = {n: v for n, v in vars(self._state).items() if isinstance(v, np.ndarray)}
         if self.encoder is not None:
             content["encoder"] = np.frombuffer(pickle.dumps(self.encoder), np.uint8)
-        try:
-            with atomic(path) as file:
-                np.savez(file, format=FORMAT, checksum=_checksum(content), **content)
-        except OSError as error:
-            raise OSError(f"The index could not be saved to {path}: {error}.") from error
+        content = {name: np.ascontiguousarray(array) for name, array in content.items()}
+        arrays = {n: [a.dtype.str, a.shape, _checksum(a)] for n, a in content.items()}
+        head = {"format": FORMAT, "n_bits": self.n_bits, "n_chunks": self._state.n_chunks}
+        text = json.dumps(head | {"arrays": arrays}).encode().ljust(HEAD - 64)
+        with atomic(path) as file:
+            file.write(_checksum(text).encode() + text)
+            for array in content.values():
+                file.write(array)
+                file.write(bytes(-array.nbytes % 64))  # the next array is aligned
 
     @classmethod
-    def load(cls, path: str | os.PathLike, *, trusted: bool = False) -> HammingIndex:
+    def load(
+        cls, path: str | os.PathLike, *, trusted: bool = False, mmap: bool = False
+    ) -> HammingIndex:
         """Read an index that `save` has written; nothing in the file is executed, unless trusted.
+
+        Used in chapter 10.
 
         Parameters
         ----------
         path : path of the file
         trusted : bool
             Whether to load an encoder, which may execute anything: True only for files of your own.
+        mmap : bool
+            Whether to map the file into memory instead of reading it: it opens at once, is read
+            where a search needs it, and all processes that map it share one copy. Then only its
+            head and its size are checked, not the checksums of codes, tables and vectors: damage
+            there can give a wrong answer or an IndexError. Do not write into a file that is
+            mapped; `save` puts a new one in its place.
 
         Returns
         -------
@@ -614,153 +616,25 @@ class HammingIndex:
             If the file is damaged, cut short, not an index or of another format version, or if it
             has an encoder and is not trusted.
         """
-        with open(path, "rb") as file:
-            try:
-                codes, vectors, encoder = _read(file)
-            except MemoryError:
-                raise
-            except Exception as error:  # zip and npy readers raise nearly anything on damaged files
-                what = f"{path} is damaged or not an index of format version {FORMAT}"
-                raise ValueError(f"{what}; build the index again and save it.") from error
+        try:
+            head, content = _read(path, mmap)
+            encoder = content.pop("encoder", None)
+            state = _State(head["n_bits"], head["n_chunks"], **content)
+            if not state.n_chunks * len(state.words) == len(state.ids) == state.offsets[-1]:
+                raise ValueError("The tables do not belong to the codes.")
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            what = f"{path} is damaged or not an index of format version {FORMAT}"
+            raise ValueError(f"{what}; build the index again and save it.") from error
         if encoder is not None and trusted is not True:
             raise ValueError(
                 f"{path} has an encoder, a Python object whose loading can execute any code; load "
                 "it with trusted=True if you know who wrote the file."
             )
-        return cls(codes, vectors, None if encoder is None else pickle.loads(encoder))
-
-
-class Reranker:
-    """Rank candidates of the same queries by cosine, as often as wanted.
-
-    Where the candidates are many, one matrix product of the queries with all vectors is cheaper
-    than gathering theirs. It is kept, so that ranking at another radius need not repeat it.
-
-    Parameters
-    ----------
-    queries : array of shape (n_queries, d)
-    vectors : array of shape (n, d)
-        The vectors of all items. float32 and float64 arrays are not copied.
-    norms : array of shape (n,), optional
-        Their Euclidean lengths, if known; `vectors` must then be float32 or float64.
-
-    Attributes
-    ----------
-    spared : float
-        Seconds that kept products have spared the last call.
-
-    Raises
-    ------
-    ValueError
-        If the vectors differ in length or one has no direction.
-
-    Examples
-    --------
-    >>> reranker = Reranker(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0], [3.0, 3.0], [2.0, 0.0]]))
-    >>> reranker(np.array([0, 3]), np.array([0, 1, 2]), k=2)
-    (array([[2, 1]]), array([[1.        , 0.70710678]]))
-    """
-
-    def __init__(self, queries: np.ndarray, vectors: np.ndarray, norms: np.ndarray | None = None):
-        if norms is None:
-            vectors, norms = _check_vectors("vectors", vectors)
-        queries, lengths = _check_vectors("queries", queries, vectors.shape[1])
-        self._queries, self._vectors, self._norms = queries / lengths[:, None], vectors, norms
-        self._kept, self.spared = {}, 0.0
-
-    def __call__(self, indptr: np.ndarray, ids: np.ndarray, k: int = 10) -> Answer:
-        """Keep each query's k most similar candidates.
-
-        Parameters
-        ----------
-        indptr, ids : as returned by `HammingIndex.radius_search`
-        k : int, at least 1
-            At most 1,000 or the number of items, whichever is more.
-
-        Returns
-        -------
-        ids : array of shape (n_queries, k), int64
-            Best first, ties by the lower id; -1 where there are fewer than k candidates.
-        similarities : array of shape (n_queries, k), float64
-            nan where there are fewer than k candidates.
-
-        Raises
-        ------
-        ValueError
-            If k is out of range or the candidates are those of another number of queries.
-        """
-        check_whole("k", k, 1, max(1000, len(self._vectors)))
-        lists = [ids[a:b] for a, b in pairwise(indptr)]
-        check_rows("indptr[1:]", lists, "queries", self._queries)
-        self.spared = 0.0
-        return _best(self._cosines(lists, k), len(lists), k)
-
-    def _cosines(self, lists: list[np.ndarray], k: int) -> Iterator[Answer]:
-        """Yield each query's (candidates, cosines), less candidates that cannot be among k."""
-        # A matrix product may round equal rows differently, and float32 rounds a lot, so it only
-        # preselects, with a margin; the exact cosines rank.
-        margin = 16 * np.finfo(self._vectors.dtype).eps * self._vectors.shape[1] ** 0.5
-        step = max(1, 128 * BLOCK // len(self._vectors))
-        for start in range(0, len(lists), step):
-            rows = lists[start : start + step]
-            product = self._product(start, start + len(rows), sum(map(len, rows)))
-            for i, row in enumerate(rows):
-                if product is not None and len(row) > k:
-                    row = row[_at_least(product[i].take(row), k, margin)]
-                yield row, self._exact(self._queries[start + i], row)
-
-    def _exact(self, query: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """Cosines of a query with some items, whose vectors it gathers a few at a time."""
-        # einsum sums every row in the same order, so equal rows are exactly equal.
-        parts = [row[j : j + 256] for j in range(0, len(row) or 1, 256)]
-        dots = [np.einsum("ij,j->i", np.asarray(self._vectors[p], float), query) for p in parts]
-        return np.concatenate(dots) / self._norms[row]
-
-    def _product(self, start: int, stop: int, n_candidates: int) -> np.ndarray | None:
-        """Rough cosines of these queries with all items, or None where gathering is better."""
-        if start in self._kept:
-            product, seconds = self._kept[start]
-            self.spared += seconds
-            return product
-        if n_candidates * GATHER_COST <= (stop - start + READ_COST) * len(self._vectors):
-            return None
-        # Near the ends of the floating-point range products are too rough to preselect with.
-        limits = np.finfo(self._vectors.dtype)
-        if self._norms.min() < limits.tiny / limits.eps or self._norms.max() > limits.max / 2:
-            return None
-        clock = time.perf_counter()
-        product = self._queries[start:stop].astype(self._vectors.dtype) @ self._vectors.T
-        product /= self._norms
-        if product.size + sum(kept.size for kept, _ in self._kept.values()) <= KEPT:
-            self._kept[start] = product, time.perf_counter() - clock
-        return product
-
-
-def rerank(
-    indptr: np.ndarray, ids: np.ndarray, queries: np.ndarray, vectors: np.ndarray, k: int = 10
-) -> Answer:
-    """Keep each query's k most similar candidates by cosine: one call of a `Reranker`.
-
-    Built by hand in chapter 3.
-
-    Parameters
-    ----------
-    indptr, ids : as returned by `HammingIndex.radius_search`
-    queries : array of shape (n_queries, d)
-    vectors : array of shape (n, d)
-        The vectors of all items.
-    k : int, at least 1
-
-    Returns
-    -------
-    ids, similarities : as a `Reranker` returns them
-
-    Raises
-    ------
-    ValueError
-        As a `Reranker`.
-    """
-    return Reranker(queries, vectors)(indptr, ids, k)
+        index = cls.__new__(cls)
+        index.n_bits, index._state = state.n_bits, state
+        index.encoder = None if encoder is None else pickle.loads(encoder)
+        index._check_encoder(state.words, state.vectors)
+        return index
 
 
 def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answer:
@@ -776,27 +650,42 @@ def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answe
 
     Returns
     -------
-    ids, similarities : as a `Reranker` returns them
+    ids : array of shape (n_queries, k), int64
+        Best first, ties by the lower id.
+    similarities : array of shape (n_queries, k), float64
 
     Raises
     ------
     ValueError
-        As a `Reranker`.
+        If the vectors differ in length, one has no direction, or k is not from 1 to 1,000 or to
+        the number of items, whichever is more.
     """
     # One bucket that holds everything.
     everything = HammingIndex(np.zeros((len(vectors), 1), bool), vectors)
     return everything.search(np.zeros((len(queries), 1), bool), 0, k, queries)
 
 
-def _best(ranked: Iterable[Answer], n_queries: int, k: int) -> Answer:
-    """Sort each query's (ids, similarities) and fill tables of shape (n_queries, k)."""
-    best_ids, best = np.full((n_queries, k), -1, np.int64), np.full((n_queries, k), np.nan)
-    for i, (ids, similarities) in enumerate(ranked):
-        if len(ids) > k:
-            chosen = _at_least(similarities, k)
-            ids, similarities = ids[chosen], similarities[chosen]
-        order = np.lexsort((ids, -similarities))[:k]
-        best_ids[i, : len(order)], best[i, : len(order)] = ids[order], similarities[order]
+def _rank(indptr, ids, queries, vectors, norms, k: int) -> Answer:
+    """Keep the k candidates of the highest cosine of each query, for queries of length 1."""
+    best_ids, best = np.full((len(queries), k), -1), np.full((len(queries), k), np.nan)
+    # A matrix product may round equal rows differently, and float32 rounds a lot, so it only
+    # preselects, with a margin; the exact cosines rank.
+    product, margin = None, 16 * np.finfo(vectors.dtype).eps * vectors.shape[1] ** 0.5
+    if indptr[-1] * GATHER_COST > (len(queries) + READ_COST) * len(vectors):
+        product = queries.astype(vectors.dtype) @ vectors.T
+        product /= norms
+    for i, query in enumerate(queries):
+        row = ids[indptr[i] : indptr[i + 1]]
+        if product is not None and len(row) > k:
+            row = row[_at_least(product[i].take(row), k, margin)]
+        cosines = np.empty(len(row))
+        for j in range(0, len(row), 256):  # a few vectors at a time, so that memory is bounded
+            part = row[j : j + 256]
+            # einsum sums every row in the same order, so equal rows are exactly equal.
+            cosines[j : j + 256] = np.einsum("ij,j->i", vectors[part].astype(float), query)
+        cosines /= norms[row]
+        order = np.lexsort((row, -cosines))[:k]
+        best_ids[i, : len(order)], best[i, : len(order)] = row[order], cosines[order]
     return best_ids, best
 
 
@@ -809,16 +698,29 @@ def _at_least(values: np.ndarray, k: int, margin: float = 0) -> np.ndarray:
     return positions[kept >= np.partition(kept, -k)[-k] - margin]
 
 
-def _join(blocks: Iterable[Answer], dtype, size: float = np.inf) -> Iterator[Answer]:
-    """Yield (indptr, ids) of blocks, joined until they fill some `size` ids, at least once."""
-    counts, ids = [np.zeros(1, np.int64)], bytearray()  # grows in place, where it can
-    for more, found in blocks:
-        counts.append(more)
-        ids.extend(found)
-        if len(ids) >= size * dtype.itemsize:
-            yield np.concatenate(counts).cumsum(), np.frombuffer(ids, dtype)
-            counts, ids = counts[:1], bytearray()
-    yield np.concatenate(counts).cumsum(), np.frombuffer(ids, dtype)
+def _chunks(n_bits: int, m: int) -> list[tuple[int, int]]:
+    """Cut a code into m chunks: where each ends, in bits from the end of the code, and its width.
+
+    >>> _chunks(16, 3)
+    [(10, 6), (5, 5), (0, 5)]
+    """
+    widths = [(n_bits + j) // m for j in reversed(range(m))]
+    return [(sum(widths[j + 1 :]), width) for j, width in enumerate(widths)]
+
+
+def _values(words: np.ndarray, end: int, width: int) -> np.ndarray:
+    """Read one chunk of each code as a number."""
+    size = 8 * words.itemsize
+    last, shift = divmod(end, size)
+    values = words[:, -1 - last] >> shift
+    if shift + width > size:  # the chunk begins in the word before
+        values |= words[:, -2 - last] << (size - shift)
+    return (values & ((1 << width) - 1)).astype(np.uint16 if width <= 16 else np.uint32)
+
+
+def _octets(words: np.ndarray) -> np.ndarray:
+    """Codes as bytes, shape (n, n_bytes), zeros in front."""
+    return words.astype(words.dtype.newbyteorder(">")).view(np.uint8)
 
 
 def _ball_size(n_bits: int, radius: int) -> int:
@@ -837,9 +739,7 @@ def _masks(n_bits: int, radius: int) -> np.ndarray:
 
 
 def _argsort(values: np.ndarray) -> np.ndarray:
-    """Sort unsigned numbers of up to 32 bits, stably."""
-    if values.itemsize <= 2:
-        return np.argsort(values, kind="stable")
+    """Sort numbers of up to 32 bits, stably."""
     # NumPy sorts 16 bits by radix, and two halves of 16 four times as fast as one number of 32.
     return np.lexsort([values.astype(np.uint16), (values >> 16).astype(np.uint16)])
 
@@ -860,21 +760,20 @@ def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answer:
     """Return the vectors as float32 or float64, and their lengths in float64."""
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or vectors.dtype.kind not in "biuf" or d not in (None, vectors.shape[1]):
-        got = f"{vectors.dtype} of shape {vectors.shape}"
-        raise ValueError(f"{name} must be numbers of shape (n, {d or 'd'}), got {got}.")
-    if vectors.dtype not in (np.float32, np.float64):
-        vectors = vectors.astype(np.float64)
-    lengths = np.empty(len(vectors))
-    for i in range(0, len(vectors), 1024):
-        lengths[i : i + 1024] = np.linalg.norm(vectors[i : i + 1024].astype(float), axis=1)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    dtypes = [np.float64, np.float32]
+    vectors = check_array(vectors, dtype=dtypes, ensure_min_samples=0, input_name=name)
+    if d not in (None, vectors.shape[1]):
+        raise ValueError(f"{name} must have shape (n, {d}), got {vectors.shape}.")
+    blocks = (vectors[i : i + 1024].astype(float) for i in range(0, len(vectors), 1024))
+    lengths = np.concatenate([np.zeros(0), *(np.linalg.norm(b, axis=1) for b in blocks)])
+    # Near the ends of the floating-point range matrix products are too rough to preselect with.
+    limits = np.finfo(vectors.dtype)
+    bad = np.flatnonzero((lengths < limits.tiny / limits.eps) | (lengths > limits.max / 2))
     if len(bad):
-        why = (
-            f"zero or has NaN or infinite values, so its cosine is undefined ({len(bad)} such rows"
+        raise ValueError(
+            f"Row {bad[0]} of {name} is zero, or too short or long for {vectors.dtype}, so its "
+            f"cosine is undefined ({len(bad)} such rows); remove or repair it."
         )
-        raise ValueError(f"Row {bad[0]} of {name} is {why}); remove or repair it.")
     return vectors, lengths
 
 
@@ -882,46 +781,31 @@ def _check_scores(scores: np.ndarray | None, query_codes: np.ndarray) -> np.ndar
     """Return the scores in float64 if they are those of the codes."""
     if scores is None:
         return None
-    scores = np.asarray(scores)
-    if scores.dtype.kind not in "iuf" or scores.shape != query_codes.shape:
-        got = f"{scores.dtype} of shape {scores.shape}"
-        raise ValueError(f"scores must be numbers of shape {query_codes.shape}, got {got}.")
-    scores = scores.astype(float)
-    if not np.isfinite(np.abs(scores).max(initial=0) * scores.shape[1]):
-        raise ValueError("scores must be finite; repair the vectors that they were made of.")
+    scores, shape = np.asarray(scores, float), query_codes.shape
+    if scores.shape != shape or not np.isfinite(np.abs(scores).sum(axis=1)).all():
+        raise ValueError(f"scores must be finite numbers of shape {shape}, got {scores.shape}.")
     if ((scores >= 0) != query_codes).any():
-        raise ValueError(
-            "The signs of scores are not the query codes; give the scores whose signs are the bits."
-        )
+        raise ValueError("The signs of scores are not the query codes; give those that are.")
     return scores
 
 
-def _checksum(content: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(content):
-        array = np.ascontiguousarray(content[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array)
-    return digest.hexdigest()
+def _checksum(content) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-def _read(file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Read codes, vectors and encoder as `save` writes them, nothing larger than the file."""
-    content = {}
-    with zipfile.ZipFile(file) as archive:
-        for entry in archive.infolist():
-            with archive.open(entry) as member:
-                np.lib.format.read_magic(member)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-                size = member.tell() + math.prod(shape) * dtype.itemsize
-                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != size:
-                    raise ValueError(f"{entry.filename} claims more than it holds.")
-                member.seek(0)
-                content[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(member)
-    if content.pop("format") != FORMAT or content.pop("checksum") != _checksum(content):
-        raise ValueError("The format or the checksum is another one.")
-    codes, n_bits = content["codes"], int(content["n_bits"])
-    if codes.shape != (len(codes), -(-n_bits // 8)):
-        raise ValueError(f"The codes do not have {n_bits} bits.")
-    codes = np.unpackbits(codes, axis=1, count=n_bits).astype(bool)
-    return codes, content.get("vectors"), content.get("encoder")
+def _read(path: str | os.PathLike, mmap: bool) -> tuple[dict, dict[str, np.ndarray]]:
+    """Read or map a file of `HammingIndex.save`: what its head says, and its arrays."""
+    buffer = np.asarray(np.memmap(path, mode="r")) if mmap else np.fromfile(path, np.uint8)
+    text = bytes(buffer[64:HEAD])
+    head, arrays, start = json.loads(text), {}, HEAD
+    if head["format"] != FORMAT or bytes(buffer[:64]) != _checksum(text).encode():
+        raise ValueError("The format or the checksum of the head is another one.")
+    for name, (dtype, shape, checksum) in head["arrays"].items():
+        content = buffer[start : start + math.prod(shape) * np.dtype(dtype).itemsize]
+        if not mmap and _checksum(content) != checksum:
+            raise ValueError(f"The checksum of {name} is another one.")
+        arrays[name] = content.view(dtype).reshape(shape)
+        start += len(content) + -len(content) % 64
+    if start != len(buffer):
+        raise ValueError("The file is longer or shorter than its head says.")
+    return head, arrays

@@ -260,22 +260,6 @@ def test_radius_sweep_equals_the_naive_loop(small, cost, monkeypatch):
     ]
 
 
-def test_a_product_that_serves_several_radii_is_charged_to_each(small, monkeypatch):
-    calls = []
-
-    def product(self, *args, method=index.Reranker._product):
-        calls.append(method(self, *args))
-        self.spared += 1000 * (len(calls) > 1)
-        return calls[-1]
-
-    monkeypatch.setattr(index, "GATHER_COST", 10**9)
-    monkeypatch.setattr(index.Reranker, "_product", product)
-    q, d = np.ones((len(small.queries), 4), bool), np.ones((len(small.database), 4), bool)
-    seconds = radius_sweep(q, d, small, radii=[0, 1])["seconds"]
-    assert calls[0] is calls[1], "one product for both"
-    assert seconds[0] < 1000 / len(q) < seconds[1]
-
-
 def test_radius_sweep_per_query_has_the_same_means(small):
     lsh = LSH(10, random_state=3).fit(small.train)
     q, d = lsh.transform(small.queries), lsh.transform(small.database)

@@ -70,7 +70,7 @@ def test_examples_run(tmp_path, monkeypatch):
     assert names["near"].shape == (3, 100)
     assert (names["labels"][names["best"]] == names["labels"][:3, None]).mean() > 0.9
     exec(compile(second, "your_vectors.md", "exec"), names)
-    assert names["best"][:, 0].tolist() == [0, 1, 2] and (tmp_path / "index.npz").exists()
+    assert names["best"][:, 0].tolist() == [0, 1, 2] and (tmp_path / "index.grh").exists()
 
 
 def test_the_replicated_table_is_that_of_the_file():
