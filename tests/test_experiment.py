@@ -103,13 +103,6 @@ def test_a_wrong_number_of_draws_is_named(digits_split, seeds):
             run(digits_split, {"LSH": LSH}, seeds=seeds)
 
 
-def test_nothing_to_run_is_named(digits_split):
-    with pytest.raises(ValueError, match="There is no method or code length to run"):
-        sweep_draws(digits_split, {})
-    with pytest.raises(ValueError, match="There is no method or code length to run"):
-        map_table(digits_split, n_bits=[])
-
-
 def test_progress_is_silent_by_default_and_off_terminals(digits_split, capsys):
     for progress in (False, True):
         map_table(digits_split, {"LSH": LSH}, [4], seeds=1, progress=progress)
