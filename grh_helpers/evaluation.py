@@ -91,13 +91,10 @@ def radius_sweep(
         start = time.perf_counter()
         found, _ = index.search(query_codes, radius, k, queries)
         seconds = (time.perf_counter() - start) / len(found)
-        candidates = index.count(query_codes, radius)
         rows = _rows("radius", radius, found, labels)
-        frames.append(rows.assign(candidates=candidates, seconds=seconds))
-    frame = _stack(frames, "radius").drop(columns="seconds" if per_query else [])
-    if not per_query:
-        columns = ["radius", "precision", "precision_nonempty", "nonempty", "candidates", "seconds"]
-        frame = _mean_over_queries(frame)[columns]
+        rows["candidates"] = index.count(query_codes, radius)
+        frames.append(rows if per_query else _means(rows).assign(seconds=seconds))
+    frame = _stack(frames, "radius")
     details = {} if isinstance(split, tuple) else {"n_train": len(split.train)}
     details |= {"k": k, "metric": f"precision@{k} after exact cosine re-ranking of the candidates"}
     details["tie_rule"] = "equal cosines: the lower row number first"
@@ -221,11 +218,13 @@ def _stack(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _mean_over_queries(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means at each radius, with both readings of a query without candidates."""
-    found = frame["candidates"] > 0
-    frame = frame.assign(nonempty=found, precision_nonempty=frame["precision"].where(found))
-    return frame.groupby("radius", sort=False, as_index=False).mean()
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average the queries of a radius, in both readings of one without candidates."""
+    precision, found = rows["precision"].to_numpy(), rows["candidates"].to_numpy() > 0
+    nonempty = precision[found].mean() if found.any() else np.nan
+    columns = {"precision": precision.mean(), "precision_nonempty": nonempty}
+    columns |= {"nonempty": found.mean(), "candidates": rows["candidates"].mean()}
+    return pd.DataFrame({"radius": rows["radius"][:1], **columns})
 
 
 def _protocol(query_codes, database_codes, **details) -> dict:
@@ -416,11 +415,12 @@ def precision_recall_curve(
     if len(alone):
         reason = "has no relevant item in the database, so its recall is undefined"
         raise ValueError(f"Query {alone[0]} {reason}; leave it out.")
-    columns = {"recall": r / r[:, -1:], "precision": r / np.maximum(n, 1), "candidates": n}
-    frame = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
-    frame["radius"] = np.tile(np.arange(n.shape[1]), len(n))
-    columns = ["radius", "recall", "precision", "precision_nonempty", "nonempty"]
-    frame = _mean_over_queries(frame)[columns]
+    precision, found = r / np.maximum(n, 1), n > 0
+    totals, counts = precision.sum(axis=0), found.sum(axis=0)
+    nonempty = np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    columns = {"radius": np.arange(n.shape[1]), "recall": (r / r[:, -1:]).mean(axis=0)}
+    columns |= {"precision": precision.mean(axis=0), "precision_nonempty": nonempty}
+    frame = pd.DataFrame({**columns, "nonempty": found.mean(axis=0)})
     frame.attrs["protocol"] = _protocol(query_codes, database_codes, metric="Hamming ball")
     return frame
 
