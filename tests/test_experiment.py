@@ -69,6 +69,7 @@ def test_sweep_draws_is_a_sweep_per_method_and_seed(digits_split):
     sweep = sweep_draws(digits_split, methods, iter([0, 2]), n_bits=8, seeds=2, k=5)
     assert list(sweep.columns[:2]) == ["method", "seed"]
     assert len(sweep) == 2 * 2 * 2 and list(sweep.index) == list(range(8))
+    assert set(sweep["seed"]) == {0, 1}
     for (name, seed), rows in sweep.groupby(["method", "seed"]):
         hasher = methods[name](8, random_state=seed)
         expected = radius_sweep(*encode(hasher, digits_split), digits_split, [0, 2], k=5)
