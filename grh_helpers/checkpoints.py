@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +101,7 @@ def checkpoint(
     CheckpointError
         If figures differ or are not recorded; the message lists each with both values.
     ValueError
-        If a figure is not a finite number, two have one key, or there is none to compare.
+        If two figures have one key or there is none to compare.
     """
     dataset = dataset or os.environ.get("GRH_DATASET") or "auto"
     if dataset == "auto":
@@ -110,45 +109,31 @@ def checkpoint(
     figures = _figures(name, values, tolerance, relative)
     if record or os.environ.get("GRH_RECORD") == "1":
         _record(figures, dataset)
-    known, wrong = recorded(dataset), []
-    for key, (value, allowed) in figures.items():
-        if key not in known:
-            wrong.append(f"{key} is {value:.6g} but none is recorded (GRH_RECORD=1 records it)")
-        elif not abs(value - known[key]) <= allowed(known[key]):
-            bound = f"the tolerance is {allowed(known[key]):.3g}"
-            wrong.append(f"{key} is {value:.6g} but {known[key]:.6g} is recorded, and {bound}")
+    wrong = _compare(figures, dataset)
     if wrong:
         head = f"{len(wrong)} of {len(figures)} figures are not as recorded for {dataset}"
         cause = "has the code, the data or a library changed?"
-        raise CheckpointError("\n- ".join([f"{head}: {cause}", *wrong]))
+        raise CheckpointError("\n- ".join([f"{head}: {cause}", *wrong.values()]))
     print(f"✓ {len(figures)} figure{'s' if len(figures) > 1 else ''} as recorded")
 
 
-def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, Callable]]:
-    """Key of each figure → its value, and the function of the recorded one that bounds it."""
+def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, float, float]]:
+    """Key of each figure → its value, tolerance and relative tolerance."""
     if isinstance(values, pd.DataFrame):
         values = values.stack()
     cells = values.items() if isinstance(values, Mapping | pd.Series) else [((), values)]
     figures = {}
     for parts, value in cells:
         parts = parts if isinstance(parts, tuple) else (parts,)
-        key, value = "_".join([name, *map(_slug, parts)]), float(value)
-        if parts and np.isnan(value):
-            continue
-        if not np.isfinite(value):
-            raise ValueError(f"{key} is {value}, which is not a number that can be compared.")
+        key = "_".join([name, *map(_slug, parts)])
         if key in figures:
             raise ValueError(f"Two figures have the key {key}; rename a row or a column.")
-        bounds = (b[parts[-1]] if isinstance(b, Mapping) else b for b in (tolerance, relative))
-        figures[key] = value, partial(_allowed, *bounds)
+        if not np.isnan(value):
+            bounds = (b[parts[-1]] if isinstance(b, Mapping) else b for b in (tolerance, relative))
+            figures[key] = float(value), *bounds
     if not figures:
         raise ValueError(f"{name} holds no figure to compare.")
     return figures
-
-
-def _allowed(tolerance: float, relative: float, expected: float) -> float:
-    # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
-    return tolerance + relative * abs(expected) + 1e-9 * max(1.0, abs(expected))
 
 
 def _slug(label) -> str:
@@ -157,19 +142,31 @@ def _slug(label) -> str:
     return re.sub(r"[^0-9a-zα-ω]+", "_", label.lower()).strip("_")
 
 
-def _record(figures: dict[str, tuple[float, Callable]], dataset: str) -> None:
+def _compare(figures: dict[str, tuple[float, float, float]], dataset: str) -> dict[str, str]:
+    """Key of each figure that is not as recorded → a sentence that says so."""
+    known, wrong = recorded(dataset), {}
+    for key, (value, tolerance, relative) in figures.items():
+        if key not in known:
+            wrong[key] = f"{key} is {value:.6g} but none is recorded (GRH_RECORD=1 records it)"
+            continue
+        size = abs(known[key])
+        # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
+        allowed = tolerance + relative * size + 1e-9 * max(1.0, size)
+        if not abs(value - known[key]) <= allowed:
+            bound = f"the tolerance is {allowed:.3g}"
+            wrong[key] = f"{key} is {value:.6g} but {known[key]:.6g} is recorded, and {bound}"
+    return wrong
+
+
+def _record(figures: dict[str, tuple[float, float, float]], dataset: str) -> None:
     path = results_file(dataset)
     if not (_IN_CHECKOUT or os.environ.get("GRH_RESULTS")):
         raise ValueError("Figures are recorded in a checkout only; set GRH_RESULTS to a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(".grh_helpers.lock")):  # others may record as well
-        known = recorded(dataset)
         # A figure that still agrees keeps its digits, so recording twice leaves a clean diff.
-        new = {
-            key: float(f"{value:.12g}")
-            for key, (value, allowed) in figures.items()
-            if key not in known or not abs(value - known[key]) <= allowed(known[key])
-        }
+        new = {key: float(f"{figures[key][0]:.12g}") for key in _compare(figures, dataset)}
         if new:
+            known = recorded(dataset) | new
             with atomic(path, "w") as file:
-                file.write(json.dumps(dict(sorted({**known, **new}.items())), indent=0) + "\n")
+                file.write(json.dumps(known, indent=0, sort_keys=True, allow_nan=False) + "\n")

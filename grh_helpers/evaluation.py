@@ -14,21 +14,25 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.utils import check_random_state
 
-from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words
+from grh_helpers.codes import check_codes, check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
 from grh_helpers.index import HammingIndex, exact_search
 
-__all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "mean_average_precision"]
-__all__ += ["precision_at_k", "precision_recall_curve", "radius_sweep"]
+__all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "exact_precision"]
+__all__ += ["mean_average_precision", "precision_at_k", "precision_recall_curve", "radius_sweep"]
+
+_RULES = {
+    "tie_rule": "expected value over random orders of equal Hamming distances",
+    "empty_rule": "a query without candidates scores 0",
+}
 
 
 def radius_sweep(
     query_codes,
     database_codes,
-    split: Split,
+    split: Split | tuple,
     radii: Iterable[int] = range(11),
     k: int = 10,
     *,
@@ -43,11 +47,12 @@ def radius_sweep(
     Parameters
     ----------
     query_codes : array-like of bool, shape (n_queries, n_bits)
-        Codes of ``split.queries``.
+        Codes of the queries.
     database_codes : array-like of bool, shape (n_database, n_bits)
-        Codes of ``split.database``.
-    split : Split
-        Vectors and labels of queries and database.
+        Codes of the database.
+    split : Split or tuple of four arrays
+        Vectors and labels of queries and database: a `Split`, or plain arrays as
+        ``(queries, query_labels, database, database_labels)``.
     radii : iterable of int, default=range(11)
         Hamming radii, in bits.
     k : int, default=10
@@ -60,37 +65,38 @@ def radius_sweep(
     DataFrame
         Columns ``radius``, ``precision`` (empty queries count 0), ``precision_nonempty`` (mean
         over queries with a candidate, NaN if there is none), ``nonempty`` (their share),
-        ``candidates`` (mean number per query) and ``seconds`` (per query, at this radius alone:
-        search and re-ranking). With `per_query`: ``radius``, ``query``, ``precision``,
+        ``candidates`` (mean number per query) and ``seconds`` (per query, for search and
+        re-ranking at this radius). With `per_query`: ``radius``, ``query``, ``precision``,
         ``candidates``.
 
     Raises
     ------
     ValueError
         If codes, vectors and labels do not agree in number, or `radii` or `k` is invalid.
+
+    Examples
+    --------
+    >>> vectors, labels = np.eye(3), [0, 0, 1]
+    >>> codes = vectors == 1
+    >>> frame = radius_sweep(codes, codes, (vectors, labels, vectors, labels), [0, 2], k=1)
+    >>> frame[["radius", "precision", "candidates"]]
+       radius  precision  candidates
+    0       0        1.0         1.0
+    1       2        1.0         3.0
     """
-    query_codes, database_codes, query_labels, database_labels = _check(
-        query_codes, database_codes, split.query_labels, split.database_labels
-    )
-    check_rows("query_codes", query_codes, "split.queries", split.queries)
-    check_rows("database_codes", database_codes, "split.database", split.database)
-    index = HammingIndex(database_codes, split.database)
-    rows = []
+    (queries, database), labels = _parts(split)
+    query_codes, database_codes, *labels = _check(query_codes, database_codes, *labels)
+    index, frames = HammingIndex(database_codes, database), []
     for radius in radii:
         start = time.perf_counter()
-        best, _ = index.search(query_codes, radius, k, split.queries)
-        seconds = time.perf_counter() - start
-        hits = (best >= 0) & (database_labels[best] == query_labels[:, None])
-        counts = index.count(query_codes, radius)
-        rows.append((radius, hits.sum(axis=1) / k, counts, seconds / len(query_codes)))
-    if not rows:
-        raise ValueError("There is nothing to sweep; pass at least one radius.")
-    if per_query:
-        frame = pd.concat([_per_query(*row) for row in rows], ignore_index=True)
-    else:
-        frame = pd.DataFrame([_summary(*row) for row in rows])
-    details = {"n_train": len(split.train), "k": k}
-    details["metric"] = f"precision@{k} after exact cosine re-ranking of the candidates"
+        found, _ = index.search(query_codes, radius, k, queries)
+        seconds = (time.perf_counter() - start) / len(found)
+        rows = _rows("radius", radius, found, labels)
+        rows["candidates"] = index.count(query_codes, radius)
+        frames.append(rows if per_query else _means(rows).assign(seconds=seconds))
+    frame = _stack(frames, "radius")
+    details = {} if isinstance(split, tuple) else {"n_train": len(split.train)}
+    details |= {"k": k, "metric": f"precision@{k} after exact cosine re-ranking of the candidates"}
     details["tie_rule"] = "equal cosines: the lower row number first"
     frame.attrs["protocol"] = _protocol(query_codes, database_codes, **details)
     return frame
@@ -99,7 +105,7 @@ def radius_sweep(
 def budget_sweep(
     query_codes,
     database_codes,
-    split: Split,
+    split: Split | tuple,
     budgets: Iterable[int] = (100, 300, 1000),
     k: int = 10,
     *,
@@ -113,8 +119,10 @@ def budget_sweep(
 
     Parameters
     ----------
-    query_codes, database_codes, split, k
+    query_codes, database_codes, k
         As for `radius_sweep`.
+    split : Split or tuple of four arrays
+        As for `radius_sweep`; both labels may be None.
     budgets : iterable of int, default=(100, 300, 1000)
         Candidates per query.
     scores : ndarray of float, shape (n_queries, n_bits), optional
@@ -125,54 +133,103 @@ def budget_sweep(
     -------
     DataFrame
         One row per budget and query with the columns ``budget``, ``query``, ``precision`` (share
-        of the k retrieved that have the query's label) and ``recall`` (share of the k true
-        neighbours, those of exact cosine search, that are retrieved).
+        of the k retrieved that have the query's label; left out without labels) and ``recall``
+        (share of the k true neighbours, those of exact cosine search, that are retrieved).
 
     Raises
     ------
     ValueError
         As `radius_sweep` and `HammingIndex.search`, or if the database has fewer than k items.
+
+    Examples
+    --------
+    >>> vectors = np.array([[3.0, 1.0], [1.0, 3.0], [-1.0, 0.0]])
+    >>> codes = vectors >= 0
+    >>> budget_sweep(codes, codes, (vectors, None, vectors, None), [1, 2], k=1)
+       budget  query  recall
+    0       1      0     1.0
+    1       1      1     0.0
+    2       1      2     1.0
+    3       2      0     1.0
+    4       2      1     1.0
+    5       2      2     1.0
     """
-    query_codes, database_codes, query_labels, database_labels = _check(
-        query_codes, database_codes, split.query_labels, split.database_labels
-    )
-    check_whole("k", k, 1, len(database_codes))
-    index = HammingIndex(database_codes, split.database)
-    true, _ = exact_search(split.queries, split.database, k)
-    frames = []
+    (queries, database), labels = _parts(split)
+    if labels[0] is not None:
+        query_codes, database_codes, *labels = _check(query_codes, database_codes, *labels)
+    index, frames = HammingIndex(database_codes, database), []
+    check_whole("k", k, 1, len(index))
+    true, _ = exact_search(queries, database, k)
     for budget in budgets:
-        best, _ = index.search(query_codes, None, k, split.queries, budget=budget, scores=scores)
-        hits = (best >= 0) & (database_labels[best] == query_labels[:, None])
-        found = (best[:, :, None] == true[:, None, :]).any(axis=1)
-        columns = {"query": np.arange(len(best)), "precision": hits.mean(axis=1)}
-        frames.append(pd.DataFrame({"budget": budget, **columns, "recall": found.mean(axis=1)}))
+        found, _ = index.search(query_codes, None, k, queries, budget=budget, scores=scores)
+        recall = (found[:, :, None] == true[:, None, :]).any(axis=1).mean(axis=1)
+        frames.append(_rows("budget", budget, found, labels).assign(recall=recall))
+    return _stack(frames, "budget")
+
+
+def exact_precision(split: Split | tuple, k: int = 10) -> np.ndarray:
+    """Precision@k of exact cosine search over the whole database. By hand in chapter 1.
+
+    Parameters
+    ----------
+    split : Split or tuple of four arrays
+        As for `radius_sweep`.
+    k : int, default=10
+        Number of items retrieved.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_queries,)
+        Values in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If vectors and labels do not agree in number, or `k` is invalid.
+    """
+    vectors, _ = _parts(split)
+    one_bucket = [np.zeros((len(rows), 1), dtype=bool) for rows in vectors]
+    return radius_sweep(*one_bucket, split, [0], k, per_query=True)["precision"].to_numpy()
+
+
+def _parts(split: Split | tuple) -> tuple[tuple, tuple]:
+    """Return the vectors of queries and database, and the labels of both."""
+    if not isinstance(split, tuple):
+        split = split.queries, split.query_labels, split.database, split.database_labels
+    if len(split) != 4:
+        need = "(queries, query_labels, database, database_labels)"
+        raise ValueError(f"Give a Split or a tuple {need}, got one of length {len(split)}.")
+    return split[::2], split[1::2]
+
+
+def _rows(name: str, value: int, found: np.ndarray, labels) -> pd.DataFrame:
+    """Tabulate, by query, the share of the items found, -1 where there is none, with its label."""
+    frame = pd.DataFrame({name: value, "query": np.arange(len(found))})
+    if labels[0] is not None:
+        query_labels, database_labels = labels
+        hits = (found >= 0) & (database_labels[found] == query_labels[:, None])
+        frame["precision"] = hits.mean(axis=1)
+    return frame
+
+
+def _stack(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
     if not frames:
-        raise ValueError("There is nothing to sweep; pass at least one budget.")
+        raise ValueError(f"There is nothing to sweep; pass at least one {name}.")
     return pd.concat(frames, ignore_index=True)
 
 
-def _per_query(radius, precision, candidates, seconds) -> pd.DataFrame:
-    columns = {"query": np.arange(len(precision)), "precision": precision}
-    return pd.DataFrame({"radius": radius, **columns, "candidates": candidates})
-
-
-def _summary(radius, precision, candidates, seconds) -> dict:
-    found = candidates > 0
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average the queries of a radius, in both readings of one without candidates."""
+    precision, found = rows["precision"].to_numpy(), rows["candidates"].to_numpy() > 0
     nonempty = precision[found].mean() if found.any() else np.nan
-    means = {"precision": precision.mean(), "precision_nonempty": nonempty}
-    means |= {"nonempty": found.mean(), "candidates": candidates.mean()}
-    return {"radius": radius, **means, "seconds": seconds}
+    columns = {"precision": precision.mean(), "precision_nonempty": nonempty}
+    columns |= {"nonempty": found.mean(), "candidates": rows["candidates"].mean()}
+    return pd.DataFrame({"radius": rows["radius"][:1], **columns})
 
 
 def _protocol(query_codes, database_codes, **details) -> dict:
-    return {
-        "n_queries": len(query_codes),
-        "n_database": len(database_codes),
-        "n_bits": query_codes.shape[1],
-        "tie_rule": "expected value over random orders of equal Hamming distances",
-        "empty_rule": "a query without candidates scores 0",
-        **details,
-    }
+    sizes = {"n_queries": len(query_codes), "n_database": len(database_codes)}
+    return {**sizes, "n_bits": np.shape(query_codes)[1], **_RULES, **details}
 
 
 def _check(query_codes, database_codes, query_labels, database_labels):
@@ -364,9 +421,7 @@ def precision_recall_curve(
     columns = {"radius": np.arange(n.shape[1]), "recall": (r / r[:, -1:]).mean(axis=0)}
     columns |= {"precision": precision.mean(axis=0), "precision_nonempty": nonempty}
     frame = pd.DataFrame({**columns, "nonempty": found.mean(axis=0)})
-    frame.attrs["protocol"] = _protocol(
-        np.asarray(query_codes), np.asarray(database_codes), metric="Hamming ball"
-    )
+    frame.attrs["protocol"] = _protocol(query_codes, database_codes, metric="Hamming ball")
     return frame
 
 
@@ -412,25 +467,15 @@ def bootstrap_ci(
         raise ValueError(f"{need}, got shape {values.shape}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    rng, means = check_random_state(random_state), []
     batch = max(1, 10**7 // len(values))  # memory for so many numbers, whatever there is
-    if values.ndim == 2:  # a resample weighs rows and columns by how often each was drawn
-        rng = check_random_state(random_state)
-        n, m = values.shape
-        sums = [
-            rng.multinomial(n, [1 / n] * n, min(batch, n_resamples - i)) @ values
-            for i in range(0, n_resamples, batch)
-        ]
-        columns = rng.multinomial(m, [1 / m] * m, n_resamples)
-        means = (np.concatenate(sums) * columns).sum(axis=1) / values.size
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        return float(values.mean()), float(low), float(high)
-    interval = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=n_resamples,
-        batch=batch,
-        confidence_level=level,
-        method="percentile",
-        rng=check_random_state(random_state),
-    ).confidence_interval
-    return float(values.mean()), float(interval.low), float(interval.high)
+    for start in range(0, n_resamples, batch):
+        size = min(batch, n_resamples - start)
+        if values.ndim == 1:
+            drawn = np.random.default_rng(rng).integers(len(values), size=(size, len(values)))
+            means.append(values[drawn].mean(axis=1))
+        else:  # a resample weighs rows and columns by how often each was drawn
+            rows, columns = (rng.multinomial(n, [1 / n] * n, size) for n in values.shape)
+            means.append((rows @ values * columns).sum(axis=1) / values.size)
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)

@@ -1,37 +1,36 @@
 """The experiment that chapters, command line and benchmarks run alike.
 
-The labels of the methods, the split that rankings are measured on, and exact search are defined
-here and nowhere else, so that two places cannot disagree about one quantity.
+The labels of the methods and the split that rankings are measured on are defined here and nowhere
+else, so that two places cannot disagree about one quantity.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from grh_helpers.codes import check_whole
 from grh_helpers.datasets import Dataset, Split
-from grh_helpers.evaluation import mean_average_precision, radius_sweep
+from grh_helpers.evaluation import exact_precision, mean_average_precision, radius_sweep
 from grh_helpers.hashing import GRH, LSH
-from grh_helpers.index import exact_search
 
 __all__ = ["METHODS", "encode", "exact_precision", "map_table", "ranking_split", "sweep_draws"]
 
 Methods = Mapping[str, Callable[[int, int], Any]]
 
+
+def _method(hasher, **parameters) -> Callable[[int, int], Any]:
+    return lambda n_bits, random_state: hasher(n_bits, random_state=random_state, **parameters)
+
+
 # Label of a method in tables, legends and recorded keys → estimator of (n_bits, random_state).
-METHODS: Methods = {
-    "LSH": lambda n_bits, random_state: LSH(n_bits, random_state=random_state),
-    "GRH svm": lambda n_bits, random_state: GRH(n_bits, learner="svm", random_state=random_state),
-    "GRH kernel": lambda n_bits, random_state: GRH(
-        n_bits, learner="kernel", random_state=random_state
-    ),
-}
+METHODS: Methods = {"LSH": _method(LSH)}
+METHODS |= {f"GRH {learner}": _method(GRH, learner=learner) for learner in ("svm", "kernel")}
 
 
 def encode(hasher, split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -80,41 +79,11 @@ def ranking_split(dataset: Dataset) -> Split:
     return dataset.split(size, size, stratify=True)
 
 
-def exact_precision(split: Split, k: int = 10) -> np.ndarray:
-    """Precision@k of exact cosine search over the whole database. By hand in chapter 1.
-
-    Parameters
-    ----------
-    split : Split
-        Queries and database.
-    k : int, default=10
-        Number of items retrieved.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_queries,)
-        Values in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If `k` < 1.
-    """
-    found, _ = exact_search(split.queries, split.database, k)
-    hits = (found >= 0) & (split.database_labels[found] == split.query_labels[:, None])
-    return hits.sum(axis=1) / k
-
-
-def _draws(
-    split: Split, methods: Methods, n_bits: Iterable[int], seeds: int, label: str, progress: bool
-) -> Iterator[tuple]:
+def _draws(split: Split, methods: Methods, n_bits, seeds: int, progress: bool) -> Iterator[tuple]:
     """Yield name, code length, seed and codes of each draw; a seed is the same for all methods."""
-    if not isinstance(seeds, Integral) or seeds < 1:
-        raise ValueError(f"seeds must be a whole number of at least 1, got {seeds!r}.")
+    check_whole("seeds", seeds, 1)
     jobs = list(itertools.product(range(seeds), methods, n_bits))
-    if not jobs:
-        raise ValueError("There is no method or code length to run; pass at least one of each.")
-    for seed, name, bits in tqdm(jobs, desc=label, disable=None if progress else True):
+    for seed, name, bits in tqdm(jobs, disable=None if progress else True):
         yield name, bits, seed, encode(methods[name](bits, random_state=seed), split)
 
 
@@ -160,13 +129,13 @@ def sweep_draws(
     ValueError
         If there is no method or draw; as the estimators and `radius_sweep`.
     """
-    frames, radii = [], list(radii)
-    for name, _, seed, codes in _draws(split, methods, [n_bits], seeds, "search", progress):
-        frame = radius_sweep(*codes, split, radii, k, per_query=per_query)
-        frame.insert(0, "method", name)
-        frame.insert(1, "seed", seed)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    radii = list(radii)
+    frames = {
+        (name, seed): radius_sweep(*codes, split, radii, k, per_query=per_query)
+        for name, _, seed, codes in _draws(split, methods, [n_bits], seeds, progress)
+    }
+    frame = pd.concat(frames, names=["method", "seed"])
+    return frame.reset_index(["method", "seed"]).reset_index(drop=True)
 
 
 def map_table(
@@ -205,6 +174,6 @@ def map_table(
     labels = split.query_labels, split.database_labels
     rows = [
         (name, bits, seed, mean_average_precision(*codes, *labels))
-        for name, bits, seed, codes in _draws(split, methods, n_bits, seeds, "rank", progress)
+        for name, bits, seed, codes in _draws(split, methods, n_bits, seeds, progress)
     ]
     return pd.DataFrame(rows, columns=["method", "n_bits", "seed", "map"])

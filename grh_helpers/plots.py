@@ -36,7 +36,6 @@ def use_style() -> None:
     plt.rc("grid", alpha=0.3)
     plt.rc("font", size=11)
     plt.rc("legend", frameon=False)
-    plt.rc("lines", markersize=6)
 
 
 def style(method: str, place: int = 0) -> dict[str, str]:
@@ -96,31 +95,34 @@ def legend_outside(ax: Axes, **options) -> None:
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **options)
 
 
-def _per_method(frame: pd.DataFrame, columns: set[str], methods=None):
+def _per_method(frame: pd.DataFrame, methods=None):
     """Yield (method, rows, style); a method keeps its style when only some are drawn."""
-    if missing := columns - set(frame.columns):
-        raise ValueError(f"The frame has no column {', '.join(sorted(missing))} to plot.")
-    if "method" not in frame:
-        frame = frame.assign(method="")
+    frame = frame if "method" in frame else frame.assign(method="")
     for place, (method, rows) in enumerate(frame.groupby("method", sort=False)):
         if methods is None or method in methods:
             yield method, rows, style(method, place)
 
 
-def _curves(frame: pd.DataFrame, x: str, y: str, ax: Axes | None, methods=None) -> Axes:
-    """Draw one line per method, the mean over draws, with the range of the draws behind it."""
-    ax = plt.subplots()[1] if ax is None else ax
-    for method, rows, look in _per_method(frame, {x, y, "radius"}, methods):
+def _curves(frame, x, y, ax=None, methods=None, exact=None, **settings) -> Axes:
+    """Draw one line per method, the mean over draws, and set the properties of the axes.
+
+    Along the radius a band behind the line shows the range of the draws.
+    """
+    ax = ax or plt.subplots()[1]
+    for method, rows, look in _per_method(frame, methods):
         by_radius = rows.groupby("radius")
         label = method or y.replace("_", " ")
         ax.plot(by_radius[x].mean(), by_radius[y].mean(), label=label, **look)
-        if by_radius.size().max() > 1 and x == "radius":
+        if x == "radius" and by_radius.size().max() > 1:
             low, high = by_radius[y].min(), by_radius[y].max()
             ax.fill_between(low.index, low, high, color=look["color"], alpha=0.15, linewidth=0)
     if x == "radius":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("Hamming radius (bits)")
+    if exact is not None:
+        reference(ax, exact, "exact cosine search")
     ax.legend()
+    ax.set(**settings)
     return ax
 
 
@@ -147,14 +149,13 @@ def plot_intervals(
 
     Raises
     ------
-    ValueError
+    KeyError
         If the frame lacks a column.
     """
-    ax = plt.subplots()[1] if ax is None else ax
-    for method, rows, look in _per_method(frame, {x, y, "low", "high"}):
+    ax = ax or plt.subplots()[1]
+    for method, rows, look in _per_method(frame):
         error = [rows[y] - rows["low"], rows["high"] - rows[y]]
-        look = {"capsize": 4, "label": method, **look, **options}
-        ax.errorbar(rows[x], rows[y], yerr=error, **look)
+        ax.errorbar(rows[x], rows[y], error, **{"capsize": 4, "label": method, **look, **options})
     if "method" in frame:
         ax.legend()
     return ax
@@ -191,15 +192,12 @@ def plot_precision(
 
     Raises
     ------
-    ValueError
+    KeyError
         If the frame lacks a column.
     """
-    ax = _curves(frame, "radius", column, ax, methods)
-    if exact is not None:
-        reference(ax, exact, "exact cosine search")
-    ax.set_ylim(bottom=0)
-    ax.set_ylabel("precision@10" + ("" if column == "precision" else ", non-empty queries"))
-    return ax
+    ylabel = "precision@10" + ("" if column == "precision" else ", non-empty queries")
+    limits = (0, None)
+    return _curves(frame, "radius", column, ax, methods, exact, ylim=limits, ylabel=ylabel)
 
 
 def plot_time(
@@ -219,24 +217,20 @@ def plot_time(
 
     Raises
     ------
-    ValueError
+    KeyError
         If the frame lacks a column.
     """
-    milliseconds = frame.assign(milliseconds=frame["seconds"] * 1000)
-    ax = _curves(milliseconds, "radius", "milliseconds", ax, methods)
-    ax.set_yscale("log")
-    ax.set_ylabel("time per query (ms)")
-    return ax
+    frame = frame.assign(milliseconds=frame["seconds"] * 1000)
+    settings = {"yscale": "log", "ylabel": "time per query (ms)"}
+    return _curves(frame, "radius", "milliseconds", ax, methods, **settings)
 
 
-def plot_equal_cost(
-    frame: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None
-) -> Axes:
+def plot_equal_cost(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Precision against the number of candidates examined: one point per radius.
 
     Parameters
     ----------
-    frame, ax, methods
+    frame, ax
         As for `plot_precision`.
 
     Returns
@@ -246,15 +240,12 @@ def plot_equal_cost(
 
     Raises
     ------
-    ValueError
+    KeyError
         If the frame lacks a column.
     """
-    ax = _curves(frame, "candidates", "precision", ax, methods)
-    ax.set_xscale("log")
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("candidates per query (one point per radius)")
-    ax.set_ylabel("precision@10")
-    return ax
+    settings = {"xscale": "log", "xlabel": "candidates per query (one point per radius)"}
+    settings |= {"ylim": (0, None), "ylabel": "precision@10"}
+    return _curves(frame, "candidates", "precision", ax, **settings)
 
 
 def plot_precision_recall(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -274,34 +265,23 @@ def plot_precision_recall(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
-    ValueError
+    KeyError
         If the frame lacks a column.
     """
-    ax = _curves(frame, "recall", "precision_nonempty", ax)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("recall (share of the class inside the ball)")
-    ax.set_ylabel("precision of the ball")
-    return ax
+    settings = {"xlim": (0, 1), "xlabel": "recall (share of the class inside the ball)"}
+    settings |= {"ylim": (0, None), "ylabel": "precision of the ball"}
+    return _curves(frame, "recall", "precision_nonempty", ax, **settings)
 
 
-def show_images(
-    images: np.ndarray,
-    titles: Sequence[str] | None = None,
-    *,
-    hits: Sequence[bool] | None = None,
-    columns: int = 10,
-) -> np.ndarray:
-    """Show pictures in a grid; with `hits`, write hit or miss under each.
+def show_images(images: np.ndarray, titles: Sequence[str], *, columns: int = 10) -> np.ndarray:
+    """Show pictures in a grid, each with a title.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
         Grey or colour pictures.
-    titles : sequence of str, optional
+    titles : sequence of str
         One per picture.
-    hits : sequence of bool, optional
-        Whether each retrieved picture is of the query's class.
     columns : int, default=10
         Pictures per row.
 
@@ -313,22 +293,18 @@ def show_images(
     Raises
     ------
     ValueError
-        If there are no images.
+        If there are no images, or their number is not that of the titles.
     """
     if len(images) == 0:
         raise ValueError("There are no images to show.")
     columns = min(columns, len(images))
     n_rows = -(-len(images) // columns)
-    size = (columns, 1.35 * n_rows)
-    _, axes = plt.subplots(n_rows, columns, figsize=size, squeeze=False)
+    _, axes = plt.subplots(n_rows, columns, figsize=(columns, 1.35 * n_rows), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+    for ax, image, title in zip(axes.flat[: len(images)], images, titles, strict=True):
         ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-        words = [] if titles is None else [titles[i]]
-        if hits is not None:
-            words.append("hit" if hits[i] else "miss")
-        ax.set_title("\n".join(words), fontsize=8)
+        ax.set_title(title, fontsize=8)
     return axes
 
 

@@ -4,6 +4,7 @@ import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from grh_helpers import (
     precision_recall_curve,
     radius_sweep,
 )
+from grh_helpers.evaluation import exact_precision
 
 
 def ap_of_list(relevant):
@@ -299,6 +301,39 @@ def test_full_radius_is_the_exact_search_whatever_the_codes(small):
     assert radius_sweep(q, d, small, radii=[6])["precision"][0] == pytest.approx(exact)
 
 
+def test_plain_arrays_take_the_place_of_a_split(small):
+    lsh = LSH(10, random_state=3).fit(small.train)
+    q, d = lsh.transform(small.queries), lsh.transform(small.database)
+    vectors = small.queries, small.database
+    labels = small.query_labels, small.database_labels
+    arrays = vectors[0], labels[0].tolist(), vectors[1], labels[1].tolist()
+    expected, frame = radius_sweep(q, d, small, [0, 3]), radius_sweep(q, d, arrays, [0, 3])
+    pd.testing.assert_frame_equal(frame.drop(columns="seconds"), expected.drop(columns="seconds"))
+    protocol = expected.attrs["protocol"]
+    del protocol["n_train"]  # plain arrays do not say how many rows trained the hasher
+    assert frame.attrs["protocol"] == protocol
+    expected = budget_sweep(q, d, small, [30])
+    pd.testing.assert_frame_equal(budget_sweep(q, d, arrays, [30]), expected)
+    unlabelled = budget_sweep(q, d, (vectors[0], None, vectors[1], None), [30])
+    pd.testing.assert_frame_equal(unlabelled, expected.drop(columns="precision"))
+    assert (exact_precision(arrays) == exact_precision(small)).all()
+
+
+def test_bad_plain_arrays(small):
+    q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
+    for sweep in (radius_sweep, budget_sweep):
+        with pytest.raises(ValueError, match="Give a Split or a tuple .*got one of length 2"):
+            sweep(q, d, (small.queries, small.database))
+        with pytest.raises(ValueError, match="database_codes and database_labels must"):
+            sweep(q, d, (small.queries, small.query_labels, small.database, None))
+    with pytest.raises(ValueError, match="query_codes and query_labels must"):
+        radius_sweep(q, d, (small.queries, None, small.database, None))
+    with pytest.raises(ValueError, match="codes and database_labels must"):
+        exact_precision((small.queries, small.query_labels, small.database, [1]))
+    with pytest.raises(ValueError, match="query_codes has 20 rows but queries has 1"):
+        budget_sweep(q, d, (small.queries[:1], None, small.database, None))
+
+
 def test_every_result_carries_its_protocol(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
     protocol = radius_sweep(q, d, small, radii=[0]).attrs["protocol"]
@@ -320,8 +355,8 @@ def test_bad_input_of_the_sweep(small):
     for name, message in (
         ("query_labels", "query_labels must have the same number of rows"),
         ("database_labels", "database_labels must have the same number of rows"),
-        ("queries", "query_codes has 20 rows but split.queries has 1; they must agree"),
-        ("database", r"database_codes has \d+ rows but split.database has 1; they must agree"),
+        ("queries", "query_codes has 20 rows but queries has 1; they must agree"),
+        ("database", r"codes has \d+ rows but vectors has 1; they must agree"),
     ):  # one row would be broadcast
         one = SimpleNamespace(**{**vars(small), name: getattr(small, name)[:1]})
         with pytest.raises(ValueError, match=message):

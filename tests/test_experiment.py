@@ -69,6 +69,7 @@ def test_sweep_draws_is_a_sweep_per_method_and_seed(digits_split):
     sweep = sweep_draws(digits_split, methods, iter([0, 2]), n_bits=8, seeds=2, k=5)
     assert list(sweep.columns[:2]) == ["method", "seed"]
     assert len(sweep) == 2 * 2 * 2 and list(sweep.index) == list(range(8))
+    assert set(sweep["seed"]) == {0, 1}
     for (name, seed), rows in sweep.groupby(["method", "seed"]):
         hasher = methods[name](8, random_state=seed)
         expected = radius_sweep(*encode(hasher, digits_split), digits_split, [0, 2], k=5)
@@ -101,13 +102,6 @@ def test_a_wrong_number_of_draws_is_named(digits_split, seeds):
     for run in (sweep_draws, map_table):
         with pytest.raises(ValueError, match="seeds must be a whole number of at least 1, got"):
             run(digits_split, {"LSH": LSH}, seeds=seeds)
-
-
-def test_nothing_to_run_is_named(digits_split):
-    with pytest.raises(ValueError, match="There is no method or code length to run"):
-        sweep_draws(digits_split, {})
-    with pytest.raises(ValueError, match="There is no method or code length to run"):
-        map_table(digits_split, n_bits=[])
 
 
 def test_progress_is_silent_by_default_and_off_terminals(digits_split, capsys):

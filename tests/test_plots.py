@@ -98,17 +98,18 @@ def test_draws_on_given_axes(frame):
 
 
 def test_a_missing_column_is_named(frame):
-    with pytest.raises(ValueError, match="no column precision to plot"):
+    with pytest.raises(KeyError, match="precision"):
         plots.plot_precision(frame.drop(columns="precision"))
 
 
-def test_images_with_words_for_hit_and_miss():
+def test_images_with_their_titles():
     images = np.zeros((3, 8, 8), np.uint8)
-    axes = plots.show_images(images, ["a", "b", "c"], hits=[True, False, True], columns=2)
+    axes = plots.show_images(images, ["a", "b", "c"], columns=2)
     assert axes.shape == (2, 2)
-    assert [ax.get_title() for ax in axes.flat] == ["a\nhit", "b\nmiss", "c\nhit", ""]
+    assert [ax.get_title() for ax in axes.flat] == ["a", "b", "c", ""]
+    assert [len(ax.images) for ax in axes.flat] == [1, 1, 1, 0]
     with pytest.raises(ValueError, match="no images"):
-        plots.show_images(images[:0])
+        plots.show_images(images[:0], [])
 
 
 def test_show_stores_the_alt_text(monkeypatch, frame):
