@@ -21,24 +21,9 @@ from grh_helpers._files import atomic
 from grh_helpers.checkpoints import CheckpointError, checkpoint, results_file
 from grh_helpers.compare import compare, load_array, measure, readable, report, verdict
 from grh_helpers.datasets import DATASETS, available, data_home, load_dataset, prepare
-from grh_helpers.experiment import (
-    exact_precision,
-    map_table,
-    ranking_split,
-    sweep_draws,
-)
+from grh_helpers.experiment import exact_precision, map_table, ranking_split, sweep_draws
 
 __all__ = ["main"]
-
-
-# Numbers that `run` takes: option, default, smallest, largest, help.
-_NUMBERS = [
-    ("--bits", 16, 1, 1024, "length of the codes"),
-    ("--alpha", 1.0, 0, 1, "GRH: weight of the graph, between 0 and 1"),
-    ("--iterations", 1, 1, 1000, "GRH: rounds of steps A and B"),
-    ("--max-radius", 10, 0, 1024, "largest Hamming radius, in bits"),
-    ("--seeds", 5, 1, 1000, "draws of the hyperplanes to average"),
-]
 
 
 def _say(text: str) -> None:
@@ -75,22 +60,17 @@ def _run(options: argparse.Namespace) -> None:
     """
     default = vars(_parser().parse_args(["run"]))
     given = {name for name, value in vars(options).items() if value != default.get(name)}
-    fixed = {"bits", "alpha", "iterations", "learner", "max_radius", "seeds"}
-    if options.features:
-        reason, fixed = "--features has its own settings", fixed | {"dataset", "check", "record"}
-    else:
-        reason = "The recorded figures are those of the default options"
-    if given & fixed and given & {"features", "check", "record"}:
-        flags = " and ".join("--" + name.replace("_", "-") for name in sorted(given & fixed))
-        raise ValueError(f"{reason}; leave out {flags}.")
+    fixed = {"bits", "alpha", "iterations", "learner", "max_radius", "seeds"} & given
+    fixed |= {"dataset", "check", "record"} & given if options.features else set()
+    if fixed and given & {"features", "check", "record"}:
+        flags = " and ".join("--" + name.replace("_", "-") for name in sorted(fixed))
+        need = "--features, --check and --record mean the default options"
+        raise ValueError(f"{need}; leave out {flags}.")
     if options.labels and not options.features:
         raise ValueError("--labels belong to --features; name both files.")
     matplotlib.use("agg")
     plots.use_style()
-    if options.features:
-        _run_own(options)
-    else:
-        _run_dataset(options)
+    (_run_own if options.features else _run_dataset)(options)
 
 
 def _run_dataset(options: argparse.Namespace) -> None:
@@ -104,9 +84,10 @@ def _run_dataset(options: argparse.Namespace) -> None:
     methods = {"LSH": LSH, "ITQ": ITQ, learned: grh}
     swept, radii = {"LSH": LSH, learned: grh}, range(min(options.max_radius, bits) + 1)
     with _results(folder) as unfinished:
-        sizes = f"{len(split.queries):,} queries, {len(split.train):,} training images"
-        runs = f"{bits} bits, {seeds} draws"
-        _say(f"{data.name}: {sizes}, {len(split.database):,} in the database; {runs}")
+        _say(
+            f"{data.name}: {len(split.queries):,} queries, {len(split.train):,} training images, "
+            f"{len(split.database):,} in the database; {bits} bits, {seeds} draws"
+        )
         sweep = sweep_draws(split, swept, radii, bits, seeds, progress=True)
         means = sweep.drop(columns="seed").groupby(["method", "radius"], sort=False).mean()
         # Times are those of all queries at once, and so have no percentile.
@@ -125,12 +106,11 @@ def _run_dataset(options: argparse.Namespace) -> None:
         for name, table in tables.items():
             table.to_csv(unfinished / f"{name}.csv", index=False)
         _draw(unfinished, sweep, exact)
-    texts = {"precision": "{:.3f}", "nonempty": "{:.0%}", "candidates": "{:,.0f}"}
-    texts |= {"p95": "{:,.0f}", "ms": "{:.3f}"}
-    radius_table = means.assign(ms=1000 * means["seconds"])[[*texts]].reset_index()
-    formats = {name: text.format for name, text in texts.items()}
-    _say(radius_table.to_string(index=False, formatters=formats))
-    _say("precision@10; p95: candidates of the query at 95 %, which time follows; ms per query")
+    formats = {"precision": "{:.3f}", "nonempty": "{:.0%}", "candidates": "{:,.0f}"}
+    formats |= {"p95": "{:,.0f}", "seconds": "{:.6f}"}
+    formats = {name: text.format for name, text in formats.items()}
+    _say(means[[*formats]].reset_index().to_string(index=False, formatters=formats))
+    _say("precision@10; p95: 95 % of the queries have no more candidates, which time follows")
     _say(f"\nexact cosine search over the whole database: precision@10 {exact:.3f}\n")
     _say("with the same number of candidates for every query; intervals over queries and draws")
     _say(readable(budget).to_string(index=False))
@@ -177,20 +157,19 @@ def _check(dataset: str, means, budget, exact: float, maps, record: bool) -> Non
 
 
 def _run_own(options: argparse.Namespace) -> None:
-    path, labels = Path(options.features).resolve(), None
+    path = Path(options.features).resolve()
     features = load_array(path, "features")
-    if options.labels:
-        labels = load_array(options.labels, "labels")
-    folder, source = Path(options.output) / path.stem, f"<code>{html.escape(str(path))}</code>"
+    labels = load_array(options.labels, "labels") if options.labels else None
+    folder = Path(options.output) / path.stem
     old = folder / "report.html"
-    if old.exists() and source not in old.read_text(encoding="utf-8"):
+    if old.exists() and f"<code>{html.escape(str(path))}</code>" not in old.read_text("utf-8"):
         todo = "choose another folder (--output), or remove it"
         raise ValueError(f"{old} is the report on another file; {todo}.")
     with _results(folder) as unfinished:
         _say(f"{path}: {len(features):,} rows; exact search, LSH, ITQ, GRH")
         seeds = 3 if len(features) <= 100_000 else 2
         table = compare(features, labels, seeds=seeds, progress=True)
-        page, picture = report(table, f"Is hashing worth it on {path.stem}?", source)
+        page, picture = report(table, path)
         (unfinished / "report.html").write_text(page, encoding="utf-8")
         (unfinished / "recall.png").write_bytes(picture)
         table.to_csv(unfinished / "comparison.csv", index=False)
@@ -244,15 +223,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="run | data | info")
     for action in (_run, _data, _info):
         name, text = action.__name__[1:], action.__doc__
-        command = commands.add_parser(
-            name, description=text, help=text.splitlines()[0], parents=[home]
-        )
-        command.set_defaults(action=action)
+        words = {"description": text, "help": text.splitlines()[0]}
+        commands.add_parser(name, parents=[home], **words).set_defaults(action=action)
     run, data = (commands.choices[name].add_argument for name in ("run", "data"))
     run("--dataset", help="by default $GRH_DATASET, else auto", choices=[*DATASETS])
-    for flag, default, low, high, text in _NUMBERS:
-        kind = _number(type(default), low, high)
-        run(flag, type=kind, default=default, help=f"{text} (%(default)s)")
+    run("--bits", type=_number(int, 1, 1024), default=16, help="length of the codes (%(default)s)")
+    text = "GRH: weight of the graph, between 0 and 1 (%(default)s)"
+    run("--alpha", type=_number(float, 0, 1), default=1.0, help=text)
+    text = "GRH: rounds of steps A and B (%(default)s)"
+    run("--iterations", type=_number(int, 1, 1000), default=1, help=text)
+    text = "largest Hamming radius, in bits (%(default)s)"
+    run("--max-radius", type=_number(int, 0, 1024), default=10, help=text)
+    text = "draws of the hyperplanes to average (%(default)s)"
+    run("--seeds", type=_number(int, 1, 1000), default=5, help=text)
     learners, text = ["svm", "ridge", "kernel"], "GRH: what learns a bit (%(default)s)"
     run("--learner", choices=learners, default="svm", help=text)
     text = "your own vectors, .npy or .npz, instead of a data set"

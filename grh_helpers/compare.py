@@ -29,11 +29,12 @@ from grh_helpers.index import HammingIndex, exact_search
 
 __all__ = ["compare", "load_array", "measure", "readable", "report", "verdict"]
 
-_PAGE = Template("""<!doctype html><html lang="en"><meta charset="utf-8"><title>$title</title>
+_PAGE = Template("""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>Is hashing worth it on $name?</title>
 <style>body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em }
 img { max-width: 100% } div { overflow-x: auto } table { font-size: 14px }
 td, th { padding: .2em .6em; text-align: right; white-space: nowrap }</style>
-<h1>$title</h1><p>Measured on <code>$source</code></p>$sentences
+<h1>Is hashing worth it on $name?</h1><p>Vectors: <code>$path</code></p>$sentences
 <img alt="Recall of the true neighbours by code length, a line per method with intervals"
 src="data:image/png;base64,$picture"><div>$table</div></html>
 """)
@@ -69,11 +70,13 @@ def load_array(path: str | Path, name: str) -> np.ndarray:
 
 def _normalised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Rows of unit length minus the mean of the training rows, in float32."""
-    unit = check_array(features, dtype=np.float32, copy=True, ensure_min_samples=50)
+    form = {"dtype": np.float32, "copy": True, "ensure_min_samples": 50}
+    unit = check_array(features, ensure_all_finite=False, **form)
     largest = np.maximum(unit.max(axis=1), -unit.min(axis=1))[:, None]
-    if not largest.all():
-        row = np.argmin(largest)
-        raise ValueError(f"Row {row} of the features is zero and has no direction; remove it.")
+    usable = np.isfinite(largest) & (largest > 0)
+    if not usable.all():
+        what = "is zero, or not finite in float32"
+        raise ValueError(f"Row {np.argmin(usable)} of the features {what}; remove it.")
     unit /= largest  # so that the squares of small numbers do not vanish
     normalize(unit, copy=False)
     unit -= unit[train].mean(axis=0)
@@ -197,13 +200,9 @@ def measure(
         rows.append(row)
 
     size = {"n_bits": 8 * database[0].nbytes, "budget": len(database), "encode_us": 0.0}
-    one_code = np.zeros((len(database), 1), bool)  # all lie in one bucket: exact search
-    search(
-        HammingIndex(one_code, database),
-        one_code[: len(queries)],
-        {"method": "exact", **size},
-        radius=0,
-    )
+    one_bucket = np.zeros((len(database), 1), bool)  # with everything in it: exact search
+    index = HammingIndex(one_bucket, database)
+    search(index, one_bucket[: len(queries)], {"method": "exact", **size}, radius=0)
     jobs = [*itertools.product(methods, range(seeds))]
     for name, seed in tqdm(jobs, desc="compare", disable=None if progress else True):
         longest = None
@@ -289,8 +288,8 @@ def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
     if "precision" in table:
         best["precision"] = hashed.loc[hashed["precision"].idxmax()]
     for name, row in best.items():
-        same = (hashed[["n_bits", "budget"]] == row[["n_bits", "budget"]]).all(axis=1)
-        lsh = hashed[same & (hashed["method"] == "LSH")].iloc[0]
+        same = hashed[(hashed["n_bits"] == row["n_bits"]) & (hashed["budget"] == row["budget"])]
+        lsh = same[same["method"] == "LSH"].iloc[0]
         said.append(
             f"{name.capitalize()}@{k}: {row['method']} with {row['n_bits']} bits has "
             f"{_interval(row, name)} with {row['budget']:,} candidates per query; LSH of that "
@@ -301,27 +300,26 @@ def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
         f"{exact['bytes']:,.0f}; re-ranking still needs the vectors. A query takes "
         f"{chosen['query_us']:,.0f} microseconds, exact search {exact['query_us']:,.0f}."
     )
-    worth = len(good) and chosen["query_us"] < exact["query_us"]
-    said.append(
-        "Hashing is worth it here for finding nearest neighbours: nine in ten are found, faster."
-        if worth
-        else "For nearest neighbours hashing is not worth it at these budgets: it misses more than "
-        "one in ten or is no faster; try larger budgets, more bits, or exact search."
-    )
+    if len(good) and chosen["query_us"] < exact["query_us"]:
+        said.append("Hashing is worth it here: nine in ten nearest neighbours are found, faster.")
+    else:
+        said.append(
+            "Hashing is not worth it here for nearest neighbours: more than one in ten are missed, "
+            "or it is no faster. Try larger budgets, more bits, or exact search."
+        )
     draws = f" and {chosen['draws']} draws of each method" if chosen["draws"] > 1 else ""
     said.append(f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same.")
     return said
 
 
-def report(table: pd.DataFrame, title: str, source: str, k: int = 10) -> tuple[str, bytes]:
+def report(table: pd.DataFrame, path: str | Path, k: int = 10) -> tuple[str, bytes]:
     """Put verdict, figure and table into one page that needs no other file.
 
     Parameters
     ----------
     table : DataFrame
         As `compare` returns it.
-    title, source : str
-        Headline of the page, and what was measured.
+    path : path of the file that the vectors come from
     k : int, default=10
         Number of items retrieved.
 
@@ -342,9 +340,9 @@ def report(table: pd.DataFrame, title: str, source: str, k: int = 10) -> tuple[s
     figure.savefig(picture, dpi=110, metadata={"Software": None})
     plots.plt.close(figure)
     page = _PAGE.substitute(
-        title=html.escape(title),
-        source=html.escape(source),
-        sentences="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict(table, k)),
+        name=html.escape(Path(path).stem),
+        path=html.escape(str(path)),
+        sentences="".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in verdict(table, k)),
         picture=base64.b64encode(picture.getvalue()).decode(),
         table=readable(table).to_html(index=False, border=0, na_rep=""),
     )

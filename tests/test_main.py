@@ -24,7 +24,7 @@ from grh_helpers.experiment import METHODS, map_table, sweep_draws
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = {f"{name}_{what}.png" for name in ("lsh", "lsh_grh") for what in ("precision", "time")}
 FIGURES |= {"equal_cost.png"}
-TABLES = {"radius_sweep.csv", "mean_average_precision.csv"}
+TABLES = {"radius_sweep.csv", "budget.csv", "mean_average_precision.csv"}
 SMALL = "run --dataset digits --bits 4 --seeds 1 --max-radius 1 --output".split()
 
 
