@@ -303,10 +303,9 @@ def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
     if len(good) and chosen["query_us"] < exact["query_us"]:
         said.append("Hashing is worth it here: nine in ten nearest neighbours are found, faster.")
     else:
-        said.append(
-            "Hashing is not worth it here for nearest neighbours: more than one in ten are missed, "
-            "or it is no faster. Try larger budgets, more bits, or exact search."
-        )
+        slow, few = "it is no faster: use exact search", "more than one in ten are missed: "
+        why = slow if len(good) else few + "try larger budgets, more bits, or exact search"
+        said.append(f"Hashing is not worth it here for nearest neighbours; {why}.")
     draws = f" and {chosen['draws']} draws of each method" if chosen["draws"] > 1 else ""
     said.append(f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same.")
     return said
