@@ -5,25 +5,39 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import kneighbors_graph
-from sklearn.utils import check_random_state
+from sklearn.preprocessing import normalize
+from sklearn.utils import check_array, check_random_state
 from tqdm import tqdm
 
 from grh_helpers import plots
 from grh_helpers.codes import check_rows, check_whole
+from grh_helpers.datasets import Split
 from grh_helpers.evaluation import bootstrap_ci, mean_average_precision
+from grh_helpers.experiment import Methods
 from grh_helpers.hashing import GRH, ITQ, LSH
-from grh_helpers.index import HammingIndex
+from grh_helpers.index import HammingIndex, exact_search
 
-__all__ = ["compare", "load_array", "report", "verdict"]
+__all__ = ["compare", "load_array", "measure", "readable", "report", "verdict"]
 
-_BLOCK = 1 << 16  # rows normalised at a time
+_PAGE = Template("""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>Is hashing worth it on $name?</title>
+<style>body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em }
+img { max-width: 100% } div { overflow-x: auto } table { font-size: 14px }
+td, th { padding: .2em .6em; text-align: right; white-space: nowrap }</style>
+<h1>Is hashing worth it on $name?</h1><p>Vectors: <code>$path</code></p>$sentences
+<img alt="Recall of the true neighbours by code length, a line per method with intervals"
+src="data:image/png;base64,$picture"><div>$table</div></html>
+""")
 
 
 def load_array(path: str | Path, name: str) -> np.ndarray:
@@ -44,44 +58,29 @@ def load_array(path: str | Path, name: str) -> np.ndarray:
     ValueError
         If there is no such file, it is no such file, or holds several arrays and none of the name.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}; check the path.")
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
             return found
-        return found[name if name in found or len(found.files) > 1 else found.files[0]]
+        return found[name if len(found.files) > 1 else found.files[0]]
     except (ValueError, OSError, EOFError, KeyError) as error:
         todo = f"save one array with numpy.save, or one called {name} with numpy.savez"
         raise ValueError(f"{path} cannot be used ({error}); {todo}.") from error
 
 
-def _normalised(features, train: np.ndarray) -> np.ndarray:
+def _normalised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Rows of unit length minus the mean of the training rows, in float32."""
-    if features.ndim != 2 or features.dtype.kind not in "fiu" or len(features) < 50:
-        got = f"{features.dtype} of shape {features.shape}"
-        raise ValueError(f"Features must be numbers, at least 50 rows of a matrix, got {got}.")
-    unit = np.empty(features.shape, np.float32)
-    for i in range(0, len(unit), _BLOCK):
-        block = np.asarray(features[i : i + _BLOCK], dtype=np.float64)
-        lengths = np.linalg.norm(block, axis=1, keepdims=True)
-        wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-        if len(wrong):
-            what = "is zero or has NaN or infinite entries"
-            raise ValueError(f"Row {i + wrong[0]} of the features {what}; remove it.")
-        unit[i : i + _BLOCK] = block / lengths
+    form = {"dtype": np.float32, "copy": True, "ensure_min_samples": 50}
+    unit = check_array(features, ensure_all_finite=False, **form)
+    largest = np.maximum(unit.max(axis=1), -unit.min(axis=1))[:, None]
+    usable = np.isfinite(largest) & (largest > 0)
+    if not usable.all():
+        what = "is zero, or not finite in float32"
+        raise ValueError(f"Row {np.argmin(usable)} of the features {what}; remove it.")
+    unit /= largest  # so that the squares of small numbers do not vanish
+    normalize(unit, copy=False)
     unit -= unit[train].mean(axis=0)
     return unit
-
-
-def _hasher(name: str, n_bits: int, seed: int, X: np.ndarray, y):
-    """Fit the method of that name to the training rows."""
-    if name in ("LSH", "ITQ"):
-        return {"LSH": LSH, "ITQ": ITQ}[name](n_bits, random_state=seed).fit(X)
-    grh = GRH(n_bits, learner=name.split()[1], random_state=seed)
-    if y is not None:
-        return grh.fit(X, y)
-    return grh.fit(X, graph=kneighbors_graph(X, min(10, len(X) - 1), include_self=True))
 
 
 def compare(
@@ -91,7 +90,7 @@ def compare(
     budgets: Sequence[int] = (100, 1000),
     k: int = 10,
     *,
-    seeds: int = 1,
+    seeds: int = 3,
     random_state=0,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -105,26 +104,15 @@ def compare(
     features : array of shape (n, d), memory maps included
     labels : array-like of shape (n,), optional
         Classes. With them GRH learns from classes, without them from nearest neighbours.
-    n_bits : sequence of int, default=(16, 32, 64, 128, 256)
-        Code lengths; ITQ is left out where they exceed d or the training rows.
-    budgets : sequence of int, default=(100, 1000)
-        Candidates per query that are re-ranked by exact cosine.
-    k : int, default=10
-        Number of items retrieved.
-    seeds : int, default=1
-        Draws of each method.
+    n_bits, budgets, k, seeds, progress
+        As for `measure`.
     random_state : int, RandomState instance or None, default=0
         Seed of the rows that become queries and training set.
-    progress : bool, default=False
-        Show a progress bar on terminals.
 
     Returns
     -------
     DataFrame
-        One row per method, code length and budget: ``recall``, ``recall_low``, ``recall_high`` of
-        the true neighbours, the mean over queries and draws with a bootstrap interval over queries;
-        with labels ``precision`` likewise and ``map``; ``bytes`` per item, ``encode_us`` per item
-        and ``query_us`` per query, in microseconds.
+        As `measure` returns it.
 
     Raises
     ------
@@ -135,80 +123,157 @@ def compare(
     features = np.asanyarray(features)
     rows = check_random_state(random_state).permutation(len(features))
     n_queries, n_train = min(200, len(rows) // 10), min(2000, len(rows) // 3)
-    train = np.sort(rows[n_queries : n_queries + n_train])
-    unit = _normalised(features, train)
-    check_whole("k", k, 1, len(rows) - n_queries - n_train)
-    check_whole("seeds", seeds, 1)
-    y = None
+    parts = np.split(rows, [n_queries, n_queries + n_train])
+    learners = ["ridge"] if labels is None else ["svm", "kernel"]
+    methods = {"LSH": LSH, "ITQ": ITQ}
+    methods |= {f"GRH {name}": partial(GRH, learner=name, n_jobs=-1) for name in learners}
     if labels is not None:
         labels = np.asarray(labels)
         check_rows("labels", labels, "features", features)
-        y = labels[train]
-    others = rows[n_queries + n_train :]
-    queries, database, train = unit[rows[:n_queries]], unit[others], unit[train]
+    unit = _normalised(features, parts[1])
+    pairs = [(unit[part], None if labels is None else labels[part]) for part in parts]
     del unit
-    everything = HammingIndex(np.zeros((len(database), 1), bool), database)  # building is not timed
-    start = time.perf_counter()
-    true, _ = everything.search(np.zeros((n_queries, 1), bool), 0, k, queries)
-    exact_us = 1e6 * (time.perf_counter() - start) / n_queries
+    split = Split(*itertools.chain(*pairs), *parts)
+    return measure(split, methods, n_bits, budgets, k, seeds=seeds, progress=progress)
 
-    def measures(found: list[np.ndarray]) -> dict:
-        """Mean and interval over queries of each measure, from one answer per draw."""
-        recalls = [(ids[:, :, None] == true[:, None]).any(axis=1).mean(axis=1) for ids in found]
-        values = {"recall": np.mean(recalls, axis=0)}
-        if labels is not None:
-            kinds, wanted = labels[others], labels[rows[:n_queries], None]
-            hits = [((ids >= 0) & (kinds[ids] == wanted)).mean(axis=1) for ids in found]
-            values["precision"] = np.mean(hits, axis=0)
-        ends = ("", "_low", "_high")
-        return {
-            name + end: number
-            for name, value in values.items()
-            for end, number in zip(ends, bootstrap_ci(value), strict=True)
-        }
 
-    size = {"n_bits": 32 * features.shape[1], "bytes": 4 * features.shape[1]}
-    table = [{"method": "exact", **size, "budget": len(database), **measures([true])}]
-    table[0] |= {"encode_us": 0.0, "query_us": exact_us}
-    learned = ["GRH ridge"] if labels is None else ["GRH svm", "GRH kernel"]
-    jobs = [(name, bits) for name in ("LSH", "ITQ", *learned) for bits in n_bits]
-    jobs = [job for job in jobs if job[0] != "ITQ" or job[1] <= min(train.shape)]
-    for name, bits in tqdm(jobs, desc="compare", disable=None if progress else True):
-        found, maps, encoding, searching = (
-            {b: [] for b in budgets},
-            [],
-            0.0,
-            dict.fromkeys(budgets, 0.0),
-        )
-        for seed in range(seeds):
-            hasher = _hasher(name, bits, seed, train, y)
-            start = time.perf_counter()
-            codes = hasher.transform(database)
-            encoding += time.perf_counter() - start
-            query_codes, index = hasher.transform(queries), HammingIndex(codes, database)
-            for budget in budgets:
+def measure(
+    split: Split,
+    methods: Methods,
+    n_bits: Sequence[int],
+    budgets: Sequence[int],
+    k: int = 10,
+    *,
+    seeds: int = 3,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Measure methods with the same number of candidates for every query.
+
+    A shorter code of LSH or GRH is the beginning of the longest one, since their bits are learned
+    one by one; ITQ is fitted to each length.
+
+    Parameters
+    ----------
+    split : Split
+        Queries, training set and database; labels may be None.
+    methods : dict of str to callable
+        Label of a method → function of (n_bits, random_state) that returns an estimator.
+    n_bits : sequence of int
+        Code lengths; ITQ is left out where they exceed the features or the training rows.
+    budgets : sequence of int
+        Candidates per query, in Hamming order, that are re-ranked by exact cosine.
+    k : int, default=10
+        Number of items retrieved.
+    seeds : int, default=3
+        Draws of each method.
+    progress : bool, default=False
+        Show a progress bar on terminals.
+
+    Returns
+    -------
+    DataFrame
+        One row per method, code length and budget: ``recall``, ``recall_low``, ``recall_high`` of
+        the true neighbours, the mean over queries and draws with a bootstrap interval over both;
+        with labels ``precision`` likewise and ``map``, the mean average precision; ``bytes`` per
+        item; ``encode_us`` per item, to the longest code (ITQ: to this one), and ``query_us`` per
+        query, in microseconds; ``draws``. The first row is exact search.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range; as the estimators.
+    """
+    check_whole("k", k, 1, len(split.database))
+    check_whole("seeds", seeds, 1)
+    queries, database, rows = split.queries, split.database, []
+    true, _ = exact_search(queries, database, k)
+
+    def search(index: HammingIndex, query_codes: np.ndarray, row: dict, **limit) -> None:
+        """Add a row whose recall and precision hold a value per query."""
+        start = time.perf_counter()
+        best, _ = index.search(query_codes, k=k, queries=queries, **limit)
+        row |= {"query_us": 1e6 * (time.perf_counter() - start) / len(queries)}
+        row["recall"] = (best[:, :, None] == true[:, None]).any(axis=1).mean(axis=1)
+        if split.query_labels is not None:
+            hits = split.database_labels[best] == split.query_labels[:, None]
+            row["precision"] = ((best >= 0) & hits).mean(axis=1)
+        rows.append(row)
+
+    size = {"n_bits": 8 * database[0].nbytes, "budget": len(database), "encode_us": 0.0}
+    one_bucket = np.zeros((len(database), 1), bool)  # with everything in it: exact search
+    index = HammingIndex(one_bucket, database)
+    search(index, one_bucket[: len(queries)], {"method": "exact", **size}, radius=0)
+    jobs = [*itertools.product(methods, range(seeds))]
+    for name, seed in tqdm(jobs, desc="compare", disable=None if progress else True):
+        longest = None
+        for bits in sorted(n_bits, reverse=True):
+            if name == "ITQ" and bits > min(split.train.shape):
+                continue
+            if longest is None or name == "ITQ":
+                hasher = _fit(methods[name](bits, random_state=seed), split)
                 start = time.perf_counter()
-                found[budget].append(index.search(query_codes, None, k, queries, budget=budget)[0])
-                searching[budget] += time.perf_counter() - start
-            if labels is not None:
-                sides = labels[rows[:n_queries]], labels[others]
-                maps.append(mean_average_precision(query_codes, codes, *sides))
-        for budget in budgets:
-            line = {"method": name, "n_bits": bits, "bytes": bits / 8, "budget": budget}
-            line |= measures(found[budget]) | ({"map": np.mean(maps)} if maps else {})
-            line["encode_us"] = 1e6 * encoding / seeds / len(database)
-            line["query_us"] = 1e6 * searching[budget] / seeds / n_queries
-            table.append(line)
-    return pd.DataFrame(table)
+                longest = hasher.transform(database), hasher.transform(queries)
+                encode_us = 1e6 * (time.perf_counter() - start) / (len(database) + len(queries))
+            codes, query_codes = (part[:, :bits] for part in longest)
+            row = {"method": name, "n_bits": bits, "encode_us": encode_us}
+            if split.query_labels is not None:
+                labels = split.query_labels, split.database_labels
+                row["map"] = mean_average_precision(query_codes, codes, *labels)
+            index = HammingIndex(codes, database)
+            for budget in budgets:
+                search(index, query_codes, {**row, "budget": budget}, budget=budget)
+    draws = pd.DataFrame(rows)
+    draws["method"] = pd.Categorical(draws["method"], ["exact", *methods])
+    groups = draws.groupby(["method", "n_bits", "budget"], observed=True)
+    table = groups[[*draws.columns.intersection(["map", "encode_us", "query_us"])]].mean()
+    table["draws"] = groups.size()
+    for name in draws.columns.intersection(["recall", "precision"]):
+        # A column per draw, so that draws are resampled as well where there are several.
+        samples = [np.squeeze(np.column_stack([*values])) for _, values in groups[name]]
+        table[[name, f"{name}_low", f"{name}_high"]] = [*map(bootstrap_ci, samples)]
+    table = table.reset_index().astype({"method": str})
+    return table.assign(bytes=table["n_bits"] / 8)
 
 
-def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
-    """Say in sentences what a table of `compare` means.
+def _fit(hasher, split: Split):
+    """Fit to classes, or without them to nearest neighbours."""
+    if split.train_labels is None and isinstance(hasher, GRH):
+        near = kneighbors_graph(split.train, min(10, len(split.train) - 1), include_self=True)
+        return hasher.fit(split.train, graph=near)
+    return hasher.fit(split.train, split.train_labels)
+
+
+def _interval(row: pd.Series, name: str) -> str:
+    return f"{row[name]:.2f} ({row[name + '_low']:.2f} to {row[name + '_high']:.2f})"
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Round a table of `measure`, and join each mean and its interval into one text.
 
     Parameters
     ----------
     table : DataFrame
-        As `compare` returns it.
+        As `measure` returns it.
+
+    Returns
+    -------
+    DataFrame
+        A row per row.
+    """
+    shown = table[["method", "n_bits", "bytes", "budget"]].astype({"bytes": int})
+    for name in table.columns.intersection(["recall", "precision"]):
+        shown[name] = table.apply(_interval, axis=1, name=name)
+    digits = {"map": 3, "encode_us": 1, "query_us": 0}
+    return shown.join(table[table.columns.intersection([*digits])].round(digits))
+
+
+def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
+    """Say in sentences what a table of `measure` means.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `measure` returns it, with LSH among the methods.
     k : int, default=10
         Number of items retrieved.
 
@@ -216,48 +281,44 @@ def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
     -------
     list of str
     """
-
-    def figure(row: pd.Series, name: str) -> str:
-        return f"{row[name]:.2f} ({row[name + '_low']:.2f} to {row[name + '_high']:.2f})"
-
     exact, hashed = table.iloc[0], table.iloc[1:]
     good = hashed[hashed["recall_low"] >= 0.9].sort_values(["budget", "n_bits"])
-    said, chosen = [], good.iloc[0] if len(good) else hashed.loc[hashed["recall"].idxmax()]
-    best = {"recall": chosen}
+    chosen = good.iloc[0] if len(good) else hashed.loc[hashed["recall"].idxmax()]
+    best, said = {"recall": chosen}, []
     if "precision" in table:
         best["precision"] = hashed.loc[hashed["precision"].idxmax()]
     for name, row in best.items():
         same = hashed[(hashed["n_bits"] == row["n_bits"]) & (hashed["budget"] == row["budget"])]
         lsh = same[same["method"] == "LSH"].iloc[0]
         said.append(
-            f"{name.capitalize()}@{k}: {row['method']} with {row['n_bits']:.0f} bits has "
-            f"{figure(row, name)} with {row['budget']:,.0f} candidates per query; LSH of that "
-            f"length {figure(lsh, name)}, exact search {figure(exact, name)}."
+            f"{name.capitalize()}@{k}: {row['method']} with {row['n_bits']} bits has "
+            f"{_interval(row, name)} with {row['budget']:,} candidates per query; LSH of that "
+            f"length {_interval(lsh, name)}, exact search {_interval(exact, name)}."
         )
     said.append(
-        f"A code of {chosen['n_bits']:.0f} bits takes {chosen['bytes']:.0f} bytes, a vector "
-        f"{exact['bytes']:.0f}; re-ranking still needs the vectors. A query takes "
-        f"{chosen['query_us']:.0f} microseconds, exact search {exact['query_us']:.0f}."
+        f"A code of {chosen['n_bits']} bits takes {chosen['bytes']:.0f} bytes, a vector "
+        f"{exact['bytes']:,.0f}; re-ranking still needs the vectors. A query takes "
+        f"{chosen['query_us']:,.0f} microseconds, exact search {exact['query_us']:,.0f}."
     )
-    worth = len(good) and chosen["query_us"] < exact["query_us"]
-    said.append(
-        "Hashing is worth it here for finding nearest neighbours: nine in ten are found, faster."
-        if worth
-        else "For nearest neighbours hashing is not worth it at these budgets: it misses more than "
-        "one in ten or is no faster; try larger budgets, more bits, or exact search."
-    )
-    said.append("Intervals hold 95 % and were resampled over queries, not over splits.")
+    if len(good) and chosen["query_us"] < exact["query_us"]:
+        said.append("Hashing is worth it here: nine in ten nearest neighbours are found, faster.")
+    else:
+        slow, few = "it is no faster: use exact search", "more than one in ten are missed: "
+        why = slow if len(good) else few + "try larger budgets, more bits, or exact search"
+        said.append(f"Hashing is not worth it here for nearest neighbours; {why}.")
+    draws = f" and {chosen['draws']} draws of each method" if chosen["draws"] > 1 else ""
+    said.append(f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same.")
     return said
 
 
-def report(table: pd.DataFrame, title: str, k: int = 10) -> tuple[str, bytes]:
+def report(table: pd.DataFrame, path: str | Path, k: int = 10) -> tuple[str, bytes]:
     """Put verdict, figure and table into one page that needs no other file.
 
     Parameters
     ----------
     table : DataFrame
         As `compare` returns it.
-    title : str
+    path : path of the file that the vectors come from
     k : int, default=10
         Number of items retrieved.
 
@@ -266,27 +327,22 @@ def report(table: pd.DataFrame, title: str, k: int = 10) -> tuple[str, bytes]:
     page, picture : str and bytes
         HTML, and the PNG that is also inside it.
     """
-    budgets = sorted(table["budget"].iloc[1:].unique())
-    figure, axes = plots.plt.subplots(1, len(budgets), figsize=(5 * len(budgets), 4), squeeze=False)
-    for ax, budget in zip(axes[0], budgets, strict=True):
-        rows = table[table["budget"] == budget]
-        rows = rows.rename(columns={"recall_low": "low", "recall_high": "high"})
-        plots.plot_intervals(rows[rows["method"] != "exact"], "n_bits", "recall", ax)
+    hashed = table.iloc[1:].rename(columns={"recall_low": "low", "recall_high": "high"})
+    groups = hashed.groupby("budget")
+    figure, axes = plots.plt.subplots(1, len(groups), figsize=(5 * len(groups), 4), squeeze=False)
+    for ax, (budget, rows) in zip(axes[0], groups, strict=True):
+        plots.plot_intervals(rows, "n_bits", "recall", ax)
         ax.set_xscale("log", base=2)
-        ax.set_ylim(0, 1.03)
-        ax.set(xlabel="bits", ylabel=f"recall@{k}", title=f"{budget:,} candidates per query")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, metadata={"Software": None})
+        ax.set(xlabel="bits", ylabel=f"recall@{k}", ylim=(0, 1.03))
+        ax.set_title(f"{budget:,} candidates per query")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, metadata={"Software": None})
     plots.plt.close(figure)
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    sentences = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict(table, k))
-    style = "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-    style += "img{max-width:100%}td,th{padding:.2em .6em;text-align:right}div{overflow-x:auto}"
-    alt = "Recall of the true neighbours by code length, one line per method with intervals"
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{style}</style><h1>{html.escape(title)}</h1>{sentences}"
-        f'<img alt="{alt}" src="data:image/png;base64,{picture}">'
-        f"<div>{table.round(3).to_html(index=False, na_rep='', border=0)}</div></html>\n"
+    page = _PAGE.substitute(
+        name=html.escape(Path(path).stem),
+        path=html.escape(str(path)),
+        sentences="".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in verdict(table, k)),
+        picture=base64.b64encode(picture.getvalue()).decode(),
+        table=readable(table).to_html(index=False, border=0, na_rep=""),
     )
-    return page, buffer.getvalue()
+    return page, picture.getvalue()

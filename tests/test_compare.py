@@ -22,7 +22,7 @@ def table(own):
 
 def test_exact_search_finds_everything_and_so_does_a_budget_for_everything(table):
     everything = table[(table["method"] == "exact") | (table["budget"] == 10**6)]
-    assert (everything["recall"] == 1).all() and everything["precision"].nunique() == 1
+    assert (everything["recall"] == 1).all() and everything["precision"].round(9).nunique() == 1
     assert (table.loc[table["budget"] == 30, "recall"] < 1).all()
 
 
@@ -54,6 +54,28 @@ def test_the_verdict_quotes_the_table(table):
     quoted = {float(x) for x in re.findall(r"\d\.\d\d", text)}
     known = table.filter(regex="recall|precision").stack().round(2).tolist()
     assert len(quoted) > 3 and quoted <= set(known)
+    assert "over queries and 2 draws of each method" in text
+    one = " ".join(compare.verdict(table.assign(draws=1)))
+    assert "over queries, resampled" in one and "draws" not in one
+
+
+def test_intervals_are_over_queries_and_draws(own, monkeypatch):
+    tables, original = [], compare.bootstrap_ci
+    monkeypatch.setattr(compare, "bootstrap_ci", lambda v: tables.append(v) or original(v))
+    found = compare.compare(*own, n_bits=[4], budgets=[30], seeds=3)
+    assert found["draws"].tolist() == [1, 3, 3, 3, 3]
+    # Recall of exact search and four methods, then precision: 70 queries, a column per draw.
+    assert [v.shape for v in tables] == 2 * [(70,), (70, 3), (70, 3), (70, 3), (70, 3)]
+    assert np.allclose(found["recall"], [v.mean() for v in tables[:5]])
+    assert tables[1].mean(axis=0).std() > 0
+
+
+def test_short_codes_are_the_beginning_of_long_ones_except_those_of_itq(own):
+    columns = ["recall", "precision", "map"]
+    long = compare.compare(*own, n_bits=[8, 24], budgets=[30], seeds=2)
+    long = long[long["n_bits"] == 8].set_index("method")[columns]
+    alone = compare.compare(*own, n_bits=[8], budgets=[30], seeds=2).set_index("method")[columns]
+    assert long.equals(alone.drop(index="exact"))
 
 
 @pytest.mark.parametrize(("recall", "words"), [(0.95, "is worth it here"), (0.5, "not worth it")])
@@ -85,10 +107,13 @@ def test_the_command_writes_a_page_that_needs_nothing_else(own, tmp_path, suffix
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X, y: (X[0], y), "at least 50 rows of a matrix, got float64 of shape"),
-        (lambda X, y: (X[:40], y[:40]), "at least 50 rows of a matrix"),
-        (lambda X, y: (X.astype(str), y), "Features must be numbers"),
-        (lambda X, y: (np.where(X == X[7, 3], np.nan, X), y), "Row 7 of the features is zero or"),
+        (lambda X, y: (X[0], None), "Expected 2D array, got 1D array"),
+        (lambda X, y: (X[:40], y[:40]), "40 sample.*while a minimum of 50 is required"),
+        (lambda X, y: (np.full(X.shape, "word"), y), "could not convert string to float"),
+        (
+            lambda X, y: (np.where(X == X[7, 3], np.nan, X), y),
+            "Row 7 of the features is zero, or",
+        ),
         (lambda X, y: (X * (np.arange(len(X)) != 9)[:, None], y), "Row 9 of the features is zero"),
         (lambda X, y: (X, y[:-1]), "labels has 699 rows but features has 700"),
     ],
@@ -101,10 +126,17 @@ def test_what_compare_refuses(own, change, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--features", "none.npy"], "There is no file none.npy; check the path."),
+        (
+            ["--features", "none.npy"],
+            "none.npy cannot be used ([Errno 2] No such file",
+        ),
         (["--labels", "y.npy"], "--labels belong to --features"),
-        (["--features", "x.npy", "--check"], "leave out --dataset, --check and --record"),
-        (["--features", "x.npy", "--dataset", "digits"], "leave out --dataset, --check"),
+        (["--features", "x.npy", "--check"], "options; leave out --check."),
+        (
+            ["--features", "x.npy", "--dataset", "digits"],
+            "options; leave out --dataset.",
+        ),
+        (["--features", "x.npy", "--bits", "8"], "leave out --bits."),
         (["--features", "text.npy"], "text.npy cannot be used"),
         (["--features", "two.npz"], "one called features with numpy.savez"),
     ],
@@ -120,3 +152,18 @@ def test_what_the_command_refuses(options, message, tmp_path, monkeypatch, capsy
 def test_rows_are_centred_so_that_hyperplanes_divide_them(own):
     table = compare.compare(own[0] + 5, n_bits=[32], budgets=[60]).set_index("method")
     assert table.loc["LSH", "recall"] > 0.5
+
+
+def test_two_files_of_one_name_do_not_overwrite_each_other(own, tmp_path, capsys):
+    for name, rows in {"a": 100, "b": 120}.items():
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "mine.npy", own[0][:rows])
+    output = ["--output", str(tmp_path / "out")]
+    assert __main__.main(["run", "--features", str(tmp_path / "a" / "mine.npy"), *output]) == 0
+    report = tmp_path / "out" / "mine" / "report.html"
+    first = report.read_bytes()
+    assert __main__.main(["run", "--features", str(tmp_path / "b" / "mine.npy"), *output]) == 1
+    error = capsys.readouterr().err
+    assert f"{report} is the report on another file; choose another folder" in error
+    assert report.read_bytes() == first
+    assert __main__.main(["run", "--features", str(tmp_path / "a" / "mine.npy"), *output]) == 0

@@ -11,20 +11,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from grh_helpers import LSH, budget_sweep
 from grh_helpers import __main__ as main_module
 from grh_helpers.__main__ import main
 from grh_helpers.checkpoints import recorded
+from grh_helpers.compare import measure
 from grh_helpers.datasets import available, load_dataset
-from grh_helpers.experiment import METHODS, map_table, sweep_draws
+from grh_helpers.experiment import METHODS, encode, map_table, sweep_draws
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = {f"{name}_{what}.png" for name in ("lsh", "lsh_grh") for what in ("precision", "time")}
 FIGURES |= {"equal_cost.png"}
-TABLES = {"radius_sweep.csv", "mean_average_precision.csv"}
+TABLES = {"radius_sweep.csv", "budget.csv", "mean_average_precision.csv"}
 SMALL = "run --dataset digits --bits 4 --seeds 1 --max-radius 1 --output".split()
 
 
@@ -39,14 +42,22 @@ def empty_home(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def small_tables(digits):
     split, methods = digits.split(), {name: METHODS[name] for name in ("LSH", "GRH svm")}
-    return sweep_draws(split, methods, [0, 8], 8, 1), map_table(split, n_bits=[4], seeds=1)
+    each = sweep_draws(split, methods, [0, 8], 8, 1, per_query=True)
+    tables = sweep_draws(split, methods, [0, 8], 8, 1), map_table(split, n_bits=[4], seeds=1)
+    return *tables, measure(split, methods, [8], [100, 300], seeds=2), each
 
 
 @pytest.fixture
 def quick(monkeypatch, digits, small_tables):
     """The default options, but measured on less."""
-    for name, value in zip(("sweep_draws", "map_table"), small_tables, strict=True):
-        monkeypatch.setattr(main_module, name, lambda *args, value=value, **options: value)
+    sweep, maps, budget, each = small_tables
+    monkeypatch.setattr(
+        main_module,
+        "sweep_draws",
+        lambda *args, per_query=False, **options: each if per_query else sweep,
+    )
+    monkeypatch.setattr(main_module, "map_table", lambda *args, **options: maps)
+    monkeypatch.setattr(main_module, "measure", lambda *args, **options: budget)
     monkeypatch.setattr(main_module, "load_dataset", lambda *args: digits)
 
 
@@ -70,15 +81,33 @@ def test_run_prints_a_table_and_writes_figures_and_csv(tmp_path, capsys):
     printed = {}
     for line in text.replace("GRH svm", "GRH_svm").splitlines():
         method, *cells = line.split() or [""]
-        if method in ("LSH", "GRH_svm") and len(cells) == 5:
+        if method in ("LSH", "GRH_svm") and len(cells) == 6:
             printed[method.replace("_", " "), int(cells[0])] = cells[1:]
     assert len(printed) == 8
-    for key, (precision, nonempty, candidates, milliseconds) in printed.items():
+    methods = {"LSH": METHODS["LSH"], "GRH svm": METHODS["GRH svm"]}
+    split = load_dataset("digits").split()
+    each = sweep_draws(split, methods, range(4), 8, 2, per_query=True)
+    for key, (precision, nonempty, candidates, p95, seconds) in printed.items():
         row = means.loc[key]
         assert precision == f"{row['precision']:.3f}"
         assert nonempty == f"{row['nonempty']:.0%}"
         assert candidates == f"{row['candidates']:,.0f}"
-        assert milliseconds == f"{1000 * row['seconds']:.3f}"
+        own = each[(each["method"] == key[0]) & (each["radius"] == key[1])]["candidates"]
+        assert len(own) == 2 * 120 and p95 == f"{np.percentile(own, 95):,.0f}"
+        assert seconds == f"{row['seconds']:.6f}"
+    budget = pd.read_csv(output / "digits" / "budget.csv")
+    assert budget["method"].tolist() == ["exact", *np.repeat(["LSH", "ITQ", "GRH svm"], 3)]
+    assert budget["budget"].tolist() == [1377, *3 * [100, 300, 1000]]
+    mean = budget_sweep(*encode(LSH(8, random_state=0), split), split)["recall"]
+    other = budget_sweep(*encode(LSH(8, random_state=1), split), split)["recall"]
+    lsh = budget.set_index(["method", "budget"])["recall"]["LSH"]
+    both = ((mean + other) / 2).groupby(np.repeat([100, 300, 1000], 120)).mean()
+    assert lsh.tolist() == pytest.approx(both.tolist())
+    for _, row in budget.iterrows():
+        recall = f"{row['recall']:.2f} ({row['recall_low']:.2f} to {row['recall_high']:.2f})"
+        assert any(
+            recall in line and line.split()[0] in row["method"] for line in text.splitlines()
+        )
     maps = pd.read_csv(output / "digits" / "mean_average_precision.csv")
     assert set(maps["seed"]) == {0, 1} and "ranking, 2 draws" in text
     for (method, _), value in maps.groupby(["method", "n_bits"])["map"].mean().items():
@@ -105,17 +134,9 @@ def test_options_reach_the_model(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run --bits 0", "--bits must lie between 1 and 1024, got 0."),
-        ("run --bits 1000000", "--bits must lie between 1 and 1024"),
-        ("run --alpha 2", "--alpha must lie between 0 and 1, got 2.0."),
-        ("run --alpha nan", "--alpha must lie between 0 and 1"),
-        ("run --iterations 0", "--iterations must lie between 1 and"),
-        ("run --seeds 0", "--seeds must lie between 1 and 1000"),
-        ("run --seeds 1000000000", "--seeds must lie between 1 and 1000"),
-        ("run --max-radius -1", "--max-radius must lie between 0 and"),
-        ("run --bits 4 --record", "default options; leave out --bits, or --check and --record."),
-        ("run --seeds 2 --alpha 0.9 --check", "leave out --alpha and --seeds, or"),
-        ("run --learner ridge --check", "leave out --learner, or"),
+        ("run --bits 4 --record", "mean the default options; leave out --bits."),
+        ("run --seeds 2 --alpha 0.9 --check", "leave out --alpha and --seeds."),
+        ("run --learner ridge --check", "leave out --learner."),
         ("run --dataset cifar10", "data"),
         ("data --archive nowhere.tar.gz", "nowhere.tar.gz"),
         ("data --dataset digits --archive a.tar.gz", "leave out --url and --archive."),
@@ -132,6 +153,27 @@ def test_errors_are_one_sentence_without_a_traceback(
     assert captured.err.startswith("error: ") and message in captured.err
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--bits 0", "must lie between 1 and 1024, got 0."),
+        ("--bits 1000000", "must lie between 1 and 1024"),
+        ("--alpha 2", "must lie between 0 and 1, got 2."),
+        ("--alpha nan", "must lie between 0 and 1"),
+        ("--iterations 0", "must lie between 1 and 1000"),
+        ("--seeds 0", "must lie between 1 and 1000"),
+        ("--seeds 1000000000", "must lie between 1 and 1000"),
+        ("--max-radius -1", "must lie between 0 and 1024"),
+        ("--bits many", "invalid number value: 'many'"),
+    ],
+)
+def test_numbers_out_of_range(option, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", *option.split()])
+    assert stop.value.code == 2
+    assert f"argument {option.split()[0]}: {message}" in capsys.readouterr().err
 
 
 def test_unknown_dataset_lists_the_known_ones(capsys):
@@ -152,8 +194,8 @@ def test_output_folder_that_cannot_be_written_is_noticed_first(
     for output in (blocked, blocked / "below", tmp_path / ("x" * 300)):
         assert main([*SMALL, str(output)]) == 1
         error = capsys.readouterr().err
-        assert f"Nothing can be written to {output / 'digits'} (" in error
-        assert "choose another folder (--output" in error and error.count("\n") == 1
+        assert str(output) in error and error.count("\n") == 1
+        assert "make room there, or choose another folder." in error
     assert blocked.read_text() == "in the way"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -201,13 +243,16 @@ def test_long_steps_are_announced(tmp_path, monkeypatch, capsys):
 
     watched("load_dataset", lambda name, home: load_dataset("digits"))
     watched("sweep_draws", sweep_draws)
+    watched("measure", measure)
     watched("map_table", map_table)
     arguments = "run --dataset cifar10 --bits 4 --seeds 1 --max-radius 1 --output".split()
     assert main([*arguments, str(tmp_path)]) == 0
-    starts = ["cifar10: computing the GIST", "digits: 120 queries", "ranking the whole database"]
-    assert [name for name, _ in said] == ["load_dataset", "sweep_draws", "map_table"]
-    for (_, lines), start in zip(said, starts, strict=True):
-        assert len(lines) == 1 and lines[0].startswith(start)
+    starts = {"load_dataset": "cifar10: computing the GIST", "sweep_draws": "digits: 120 queries"}
+    starts |= {"measure": "the same number", "map_table": "ranking the whole database"}
+    first = {name: lines for name, lines in reversed(said)}
+    assert list(reversed(first)) == list(starts)
+    for name, start in starts.items():
+        assert len(first[name]) == 1 and first[name][0].startswith(start)
 
 
 # --check and --record -----------------------------------------------------------------------------
@@ -219,8 +264,10 @@ def test_record_then_check_then_red_when_a_figure_differs(tmp_path, monkeypatch,
     assert main([*arguments, "--record"]) == 0
     assert main([*arguments, "--check"]) == 0
     ticks = [s for s in capsys.readouterr().out.splitlines() if s.startswith("✓")]
-    # LSH and GRH at radii 0 and 8: three figures each, and a fourth where queries are empty.
-    assert ticks == 2 * [f"✓ {n} as recorded" for n in ("14 figures", "1 figure", "3 figures")]
+    # LSH and GRH at radii 0 and 8: four figures each, and a fifth where queries are empty.
+    assert ticks == 2 * [
+        f"✓ {n} as recorded" for n in ("18 figures", "1 figure", "3 figures", "24 figures")
+    ]
     picture = tmp_path / "results" / "digits_precision.png"
     assert picture.read_bytes() == (tmp_path / "digits" / "lsh_grh_precision.png").read_bytes()
 
@@ -233,7 +280,14 @@ def test_record_then_check_then_red_when_a_figure_differs(tmp_path, monkeypatch,
             f"run_{method}_r{radius}_{column}"
             for method in ("lsh", "grh_svm")
             for radius in (0, 8)
-            for column in ("precision", "nonempty", "candidates")
+            for column in ("precision", "nonempty", "candidates", "p95")
+        ),
+        *(
+            f"run_budget_{method}_{budget}_{measure}{end}"
+            for method in ("lsh", "grh_svm")
+            for budget in (100, 300)
+            for measure in ("recall", "precision")
+            for end in ("", "_low", "_high")
         ),
     }, "where no query is empty, precision_nonempty is precision and not recorded again"
     sweep = pd.read_csv(tmp_path / "digits" / "radius_sweep.csv")
@@ -248,8 +302,15 @@ def test_record_then_check_then_red_when_a_figure_differs(tmp_path, monkeypatch,
         "run_grh_svm_r8_candidates": 29,
         "run_exact_precision": 0.0011,
         "run_map_lsh_4": 0.0051,
+        "run_budget_lsh_100_recall": 0.0051,
+        "run_budget_grh_svm_300_precision_low": 0.0051,
     }
-    for keys in (list(wrong)[:4], list(wrong)[4:5], list(wrong)[5:]):  # one table at a time
+    for keys in (
+        list(wrong)[:4],
+        list(wrong)[4:5],
+        list(wrong)[5:6],
+        list(wrong)[6:],
+    ):  # one table at a time
         changed = {**figures, **{key: figures[key] + wrong[key] for key in keys}}
         (tmp_path / "results" / "digits.json").write_text(json.dumps(changed))
         assert main([*arguments, "--check"]) == 1
@@ -261,7 +322,8 @@ def test_record_says_when_it_cannot_write(tmp_path, monkeypatch, quick, capsys):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("GRH_RESULTS", str(tmp_path / "file" / "results"))
     assert main(["run", "--dataset", "digits", "--record", "--output", str(tmp_path)]) == 1
-    assert f"Nothing can be written to {tmp_path / 'file' / 'results'}" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(tmp_path / "file" / "results") in error and "choose another folder" in error
 
 
 # Terminals, pipes, signals ------------------------------------------------------------------------
@@ -271,7 +333,7 @@ def test_an_ascii_terminal_is_enough(tmp_path, monkeypatch, quick):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     monkeypatch.setattr(sys, "stdout", stdout)
     assert main(["run", "--dataset", "digits", "--record", "--output", str(tmp_path)]) == 0
-    assert b"? 14 figures as recorded" in stdout.buffer.getvalue()
+    assert b"? 18 figures as recorded" in stdout.buffer.getvalue()
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -310,7 +372,7 @@ def test_ctrl_c_stops_with_one_line_and_leaves_nothing_half_written(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err and "stopped" in err
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "digits").iterdir()) == []
 
 
 def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path):
