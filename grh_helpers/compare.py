@@ -126,7 +126,7 @@ def compare(
     parts = np.split(rows, [n_queries, n_queries + n_train])
     learners = ["ridge"] if labels is None else ["svm", "kernel"]
     methods = {"LSH": LSH, "ITQ": ITQ}
-    methods |= {f"GRH {name}": partial(GRH, learner=name, n_jobs=-1) for name in learners}
+    methods |= {f"GRH {name}": partial(GRH, learner=name) for name in learners}
     if labels is not None:
         labels = np.asarray(labels)
         check_rows("labels", labels, "features", features)

@@ -174,7 +174,7 @@ def test_a_query_without_relevant_items_is_left_out_of_the_mean():
     ("change", "message"),
     [
         ({"q": np.ones((4, 6), bool)}, "database has codes of 5 bits, the given ones have 6"),
-        ({"q": np.ones(5, bool)}, r"Codes must have shape \(n, n_bits\).*got \(5,\)"),
+        ({"q": np.ones(5, bool)}, r"Codes need the shape \(n, n_bits\).*got \(5,\)"),
         ({"d": np.ones((40, 5))}, "Codes must be bool or the integers 0 and 1"),
         ({"ql": [0, 1]}, r"query_codes and query_labels must .* shapes \(4, 5\) and \(2,\)"),
         ({"dl": [0, 1]}, r"database_codes and database_labels must .*\(40, 5\) and \(2,\)"),
