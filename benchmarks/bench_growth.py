@@ -9,7 +9,7 @@ take turns in one process, so that a busy machine slows both alike; a time is th
 turns, in seconds of the processor (other programs on the machine then hardly count), a ratio the
 median over the turns of other / ours. The first edition's index is taken out of
 the history of the repository. The exponent of a size is the slope of log time against log size from
-the size before it. Writes results/growth.csv.
+the size before it. Writes benchmarks/growth.csv.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import pandas as pd
 from grh_helpers import HammingIndex, pack_bits
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "results" / "growth.csv"
+TABLE = ROOT / "benchmarks" / "growth.csv"
 SIZES = (10**4, 10**5, 10**6, 10**7)
 RADII = range(9)
 N_QUERIES = 200
