@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "results" / "growth.csv"
 SIZES = (10**4, 10**5, 10**6, 10**7)
 RADII = range(9)
-N_QUERIES = 60
+N_QUERIES = 200
 BLOCK = 500_000  # codes that are drawn at a time
 
 
@@ -159,7 +159,7 @@ def main() -> None:
     """Measure and write the table; what was not measured keeps its rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="10⁸ codes of ours alone")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     args = parser.parse_args()
     if args.large:

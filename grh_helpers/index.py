@@ -82,11 +82,13 @@ class _State:
         n = len(words)
         m = -(-n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
         dtype = np.int32 if m * n < 2**31 else np.int64
-        chunks = _chunks(n_bits, m)
-        size = 1 << chunks[0][1]
-        sizes = [np.bincount(_values(words, *chunk), minlength=size) for chunk in chunks]
+        sizes, ids = [], []
+        for width, end in zip(*_chunks(n_bits, m), strict=True):  # one at a time, for memory
+            values = _values(words, [width], [end])[0].astype(np.uint32)
+            sizes.append(np.bincount(values, minlength=1 << -(-n_bits // m)))
+            ids.append(_argsort(values).astype(dtype))
         offsets = np.concatenate([[0], *sizes]).cumsum().astype(dtype)
-        ids = np.concatenate([_argsort(_values(words, *chunk)).astype(dtype) for chunk in chunks])
+        ids = np.concatenate(ids)
         copies = words.take(ids, axis=0) if m > 1 else words[:0]
         return cls(n_bits, m, words, offsets, ids, copies, vectors, norms)
 
@@ -105,25 +107,24 @@ class _State:
         queries that are scanned get their k nearest, and all as near as those, instead.
         """
         rows = np.arange(len(queries)) if rows is None else rows
-        radius, chunks = min(int(radius), self.n_bits), _chunks(self.n_bits, self.n_chunks)
+        radius, (widths, ends) = min(int(radius), self.n_bits), _chunks(self.n_bits, self.n_chunks)
         # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
         # first a + 1 chunks, or by at most s - 1 bits in one of the others.
         s, a = divmod(radius, self.n_chunks)
         radii = [s if j <= a else s - 1 for j in range(self.n_chunks)]
-        sizes = [_ball_size(width, r) for (_, width), r in zip(chunks, radii, strict=True)]
+        sizes = list(map(_ball_size, widths, radii))
         if sum(sizes) * PROBE_COST > len(self.words):
             yield from self._scan(queries, rows, radius, k)
             return
         # A probe is the chunk to look at and the bits to flip there; the chunk's number, written in
         # front of the bits, leads to its table.
         probed = np.repeat(np.arange(self.n_chunks), sizes)
-        balls = [_masks(width, r) for (_, width), r in zip(chunks, radii, strict=True)]
-        flips = np.concatenate(balls) | probed << chunks[0][1]
+        flips = np.concatenate(list(map(_masks, widths, radii))) | probed << widths[0]
         step = max(1, BLOCK // len(flips))
         for i in range(0, len(rows), step):
             block = rows[i : i + step]
-            values = np.stack([_values(queries[block], *chunk) for chunk in chunks], axis=1)
-            buckets = values.astype(np.intp).take(probed, axis=1) ^ flips
+            values = _values(queries[block], widths, ends).T.astype(np.intp, order="C")
+            buckets = values.take(probed, axis=1) ^ flips
             yield from self._probe(queries, block, buckets, radius, radii, k)
 
     def _probe(self, queries, rows, buckets, radius, radii, k) -> Iterator[Block]:
@@ -152,8 +153,9 @@ class _State:
         differing, places = found.take(near, axis=0) ^ wanted.take(near, axis=0), places.take(near)
         # Counting bits again is up to four times as fast as sorting duplicates out.
         table, first = places // len(self.words), np.ones(len(near), bool)
-        for j, chunk in enumerate(_chunks(self.n_bits, self.n_chunks)):
-            first &= (table <= j) | (np.bitwise_count(_values(differing, *chunk)) > radii[j])
+        differing = np.bitwise_count(_values(differing, *_chunks(self.n_bits, self.n_chunks)))
+        for j, r in enumerate(radii):
+            first &= (table <= j) | (differing[j] > r)
         ends = np.searchsorted(near[first], np.cumsum(counts))
         return places[first], np.diff(ends, prepend=0)
 
@@ -246,11 +248,9 @@ class HammingIndex:
     Raises
     ------
     ValueError
-        If the codes are empty, not 0/1 or of several lengths, the
-        vectors are of another length than the codes, a
-        vector has no direction (zero, with NaN or infinite values, or
-        nearly so), or the encoder makes other
-        codes of some of the vectors (up to 100 are tried).
+        If the codes are empty, not 0/1 or of several lengths, the vectors are of another length
+        than the codes, a vector has no direction (zero, with NaN or infinite values, or nearly
+        so), or the encoder makes other codes of some of the vectors (up to 100 are tried).
 
     References
     ----------
@@ -698,24 +698,28 @@ def _at_least(values: np.ndarray, k: int, margin: float = 0) -> np.ndarray:
     return positions[kept >= np.partition(kept, -k)[-k] - margin]
 
 
-def _chunks(n_bits: int, m: int) -> list[tuple[int, int]]:
-    """Cut a code into m chunks: where each ends, in bits from the end of the code, and its width.
+@lru_cache(maxsize=16)
+def _chunks(n_bits: int, m: int) -> tuple[list[int], list[int]]:
+    """Cut a code into m chunks: their widths, and where each ends, in bits from the code's end.
 
     >>> _chunks(16, 3)
-    [(10, 6), (5, 5), (0, 5)]
+    ([6, 5, 5], [10, 5, 0])
     """
     widths = [(n_bits + j) // m for j in reversed(range(m))]
-    return [(sum(widths[j + 1 :]), width) for j, width in enumerate(widths)]
+    return widths, [sum(widths[j + 1 :]) for j in range(m)]
 
 
-def _values(words: np.ndarray, end: int, width: int) -> np.ndarray:
-    """Read one chunk of each code as a number."""
-    size = 8 * words.itemsize
-    last, shift = divmod(end, size)
-    values = words[:, -1 - last] >> shift
-    if shift + width > size:  # the chunk begins in the word before
-        values |= words[:, -2 - last] << (size - shift)
-    return (values & ((1 << width) - 1)).astype(np.uint16 if width <= 16 else np.uint32)
+def _values(words: np.ndarray, widths: list[int], ends: list[int]) -> np.ndarray:
+    """Read chunks of each code as numbers, shape (n_chunks, n)."""
+    size, columns = 8 * words.itemsize, words.T[::-1]  # the last word first
+    values = np.empty((len(widths), len(words)), words.dtype)
+    for row, width, end in zip(values, widths, ends, strict=True):
+        word, shift = divmod(end, size)
+        np.right_shift(columns[word], shift, out=row)
+        if shift + width > size:  # the chunk begins in the word before
+            row |= columns[word + 1] << (size - shift)
+        row &= (1 << width) - 1
+    return values
 
 
 def _octets(words: np.ndarray) -> np.ndarray:

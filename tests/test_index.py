@@ -150,11 +150,9 @@ def test_a_million_codes_and_more_have_longer_chunks():
 @pytest.mark.parametrize("n_bits, m", [(5, 1), (16, 1), (17, 2), (64, 3), (65, 5), (130, 9)])
 def test_chunk_values_are_the_numbers_of_their_bits(n_bits, m):
     codes = np.random.default_rng(0).random((50, n_bits)) < 0.5
-    for part, chunk in zip(
-        np.array_split(codes, m, axis=1), module._chunks(n_bits, m), strict=True
-    ):
-        expected = part @ (1 << np.arange(part.shape[1])[::-1])
-        assert np.array_equal(module._values(pack_words(codes), *chunk), expected)
+    values = module._values(pack_words(codes), *module._chunks(n_bits, m))
+    for part, row in zip(np.array_split(codes, m, axis=1), values, strict=True):
+        assert np.array_equal(part @ (1 << np.arange(part.shape[1])[::-1]), row)
 
 
 def test_results_grow_with_the_radius(way):
