@@ -2,13 +2,15 @@
 
 python book/stage.py [--teachers] FOLDER
 
-Figures, their code and checkpoints are folded, and a cell that draws photographs, which may not be
-redistributed, says so. MathJax is fetched once, verified, and kept in the user's cache folder.
+Figures' code and checkpoints are folded, figures get their stored descriptions, and a cell that
+draws photographs, which may not be redistributed, says so. MathJax is fetched once, verified, and
+kept in the user's cache folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import re
 import shutil
@@ -89,6 +91,19 @@ def anchored(text: str) -> str:
     return re.sub(r"(\]\((?!https?:)[^)\s#]*#)([^)]+)\)", slug, text)
 
 
+def described(picture) -> dict[str, str]:
+    """Return the text that stands for a stored picture, and its class if a phone must scroll it."""
+    width = int.from_bytes(base64.b64decode(picture.data["image/png"])[16:20], "big")  # of a PNG
+    alt = picture.metadata.get("image/png", {}).get("alt", "")
+    return {"alt": alt} | ({"classes": "wide"} if width > 860 else {})
+
+
+def prompts(tags: list[str], draws: bool) -> dict[str, str]:
+    """Return what a folded cell says it holds, closed and open."""
+    what = "check" if "checkpoint" in tags else "figure's code" if draws else "code"
+    return {"code_prompt_show": f"Show the {what}", "code_prompt_hide": f"Hide the {what}"}
+
+
 def shown(notebook, with_outputs: bool):
     """Return the notebook with its figures' code and checkpoints folded, and the notes added."""
     cells = []
@@ -96,9 +111,12 @@ def shown(notebook, with_outputs: bool):
         if cell.cell_type == "markdown":
             cell.source = anchored(cell.source)
         tags = cell.metadata.get("tags", [])
-        draws = any("image/png" in out.get("data", {}) for out in cell.get("outputs", []))
-        if draws or cell.metadata.get("jupyter", {}).get("source_hidden"):
+        pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+        if pictures or cell.metadata.get("jupyter", {}).get("source_hidden"):
             cell.metadata["tags"] = [*tags, "hide-input"]
+            cell.metadata["mystnb"] = prompts(tags, bool(pictures))
+        if pictures:
+            cell.metadata["mystnb"]["image"] = described(pictures[0])
         cells.append(cell)
         if with_outputs and "cifar-images" in tags and not cell.outputs:
             cells.append(nbformat.v4.new_markdown_cell(NOTE, id=f"{cell.id}-photographs"))
