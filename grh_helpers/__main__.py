@@ -73,14 +73,12 @@ def _run(options: argparse.Namespace) -> None:
         if not low <= value <= high:
             raise ValueError(f"{_flag(name)} must lie between {low} and {high}, got {value}.")
     default = vars(_parser().parse_args(["run"]))
-    given = {name for name, value in vars(options).items() if value != default.get(name)}
-    if "labels" in given and not options.features:
-        raise ValueError("--labels belong to --features; name both files.")
-    fixed = {*_NUMBERS, "learner"} & given
-    fixed |= {"dataset", "check", "record"} & given if options.features else set()
-    if fixed and given & {"features", "check", "record"}:
-        need = "--features, --check and --record mean the default options"
-        raise ValueError(f"{need}; leave out {' and '.join(map(_flag, sorted(fixed)))}.")
+    given = {name for name, value in vars(options).items() if value != default[name]}
+    fitting = {"features", "labels"} if options.features else {"dataset", "check", "record"}
+    wrong = given - fitting - {"output", "data_home"}
+    if wrong and given & {"features", "labels", "check", "record"}:
+        need = "--labels need --features; --features, --check and --record mean the default options"
+        raise ValueError(f"{need}; leave out {' and '.join(map(_flag, sorted(wrong)))}.")
     matplotlib.use("agg")
     plots.use_style()
     (_run_own if options.features else _run_dataset)(options)
@@ -105,8 +103,7 @@ def _run_dataset(options: argparse.Namespace) -> None:
         means = sweep.drop(columns="seed").groupby(["method", "radius"], sort=False).mean()
         # Times are those of all queries at once, and so have no percentile.
         each = sweep_draws(split, swept, radii, bits, seeds, per_query=True, progress=True)
-        each = each.groupby(["method", "radius"], sort=False)["candidates"]
-        means.insert(4, "p95", each.quantile(0.95))
+        means["p95"] = each.groupby(["method", "radius"])["candidates"].quantile(0.95)
         exact = exact_precision(split).mean()
         _say("the same number of candidates for every query")
         budget = measure(split, methods, [bits], [100, 300, 1000], seeds=seeds, progress=True)
@@ -125,8 +122,7 @@ def _run_dataset(options: argparse.Namespace) -> None:
     _say("with the same number of candidates for every query; intervals over queries and draws")
     _say(readable(budget).to_string(index=False))
     _say(f"\nmean average precision of the Hamming ranking, {draws} draws")
-    wide = maps.add_suffix(" bits").rename_axis(index=None, columns=None)
-    _say(wide.to_string(float_format="{:.3f}".format))
+    _say(maps.to_string(float_format="{:.3f}".format))
     _say(f"\nfigures and tables are in {folder}")
     if options.check or options.record:
         _check(data.name, means, budget, exact, maps, options.record)
@@ -205,28 +201,28 @@ def _info(options: argparse.Namespace) -> None:
     """Say which data are on this machine, where, and what 'auto' means now."""
     found = available(options.data_home)
     _say(f"data home: {data_home(options.data_home)}")
-    for name in ("digits", "cifar10", "cifar10-mat"):
+    for name, about in DATASETS.items():
         entry = found[name]
-        where = f"{entry.size / 1e6:7.0f} MB  {entry.path}" if entry.path else DATASETS[name]
-        _say(f"{name:<12} {entry.state:<9} {where}")
-    _say(f"{'auto':<12} means {found['auto'].name} now")
+        where = f"{entry.size / 1e6:7.0f} MB  {entry.path}" if entry.path else about
+        state = f"{entry.state:<9} {where}" if name != "auto" else f"means {entry.name} now"
+        _say(f"{name:<12} {state}")
 
 
 def _parser() -> argparse.ArgumentParser:
     about = "Learning to hash: LSH against Graph Regularised Hashing, data to figures."
     parser = argparse.ArgumentParser(prog="python -m grh_helpers", description=about)
-    home = argparse.ArgumentParser(add_help=False)
-    text = "where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours"
-    home.add_argument("--data-home", help=text, metavar="FOLDER")
     commands = parser.add_subparsers(required=True, metavar="run | data | info")
     for action in (_run, _data, _info):
         name, text = action.__name__[1:], action.__doc__
-        words = {"description": text, "help": text.splitlines()[0]}
-        commands.add_parser(name, parents=[home], **words).set_defaults(action=action)
+        command = commands.add_parser(name, description=text, help=text.splitlines()[0])
+        command.set_defaults(action=action)
+        text = "where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours"
+        command.add_argument("--data-home", help=text, metavar="FOLDER")
     run, data = (commands.choices[name].add_argument for name in ("run", "data"))
-    dataset = os.environ.get("GRH_DATASET") or "auto"
-    text = "by default $GRH_DATASET, else auto"
-    run("--dataset", default=dataset, help=text, choices=[*DATASETS])
+    for add, other in ((run, "auto"), (data, "cifar10")):
+        names = [name for name in DATASETS if name != "auto" or add is run]
+        text = f"by default $GRH_DATASET, else {other}"
+        add("--dataset", default=os.environ.get("GRH_DATASET") or "auto", choices=names, help=text)
     for name, (kind, default, _, _, text) in _NUMBERS.items():
         run(_flag(name), type=kind, default=default, help=f"{text} (%(default)s)")
     learners = ["svm", "ridge", "kernel"]
@@ -236,9 +232,6 @@ def _parser() -> argparse.ArgumentParser:
     run("--output", default="output", help="where the folder of results goes (%(default)s)")
     run("--check", action="store_true", help="compare the figures with those in results/")
     run("--record", action="store_true", help="write the figures to results/ (for maintainers)")
-    names = ["digits", "cifar10", "cifar10-mat"]
-    text = "by default $GRH_DATASET, else cifar10"
-    data("--dataset", default=dataset, help=text, choices=names)
     data("--url", help="a mirror to download from instead of the official host")
     data("--archive", metavar="FILE", help="a file on this machine to use instead of a download")
     return parser

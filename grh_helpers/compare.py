@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from string import Template
 
 import numpy as np
 import pandas as pd
@@ -32,17 +31,11 @@ __all__ = ["compare", "load_array", "measure", "readable", "report", "verdict"]
 # How each column of a table is printed, from left to right; what is not here is not printed.
 _FORMATS = {"method": "{}", "radius": "{}", "n_bits": "{}", "bytes": "{:.0f}", "budget": "{:,}"}
 _FORMATS |= {"recall": "{:.2f}", "precision": "{:.3f}", "map": "{:.3f}", "nonempty": "{:.0%}"}
-_FORMATS |= {"candidates": "{:,.0f}", "p95": "{:,.0f}"}
-_FORMATS |= {"encode_us": "{:.1f}", "query_us": "{:,.0f}", "seconds": "{:.6f}"}
-_PAGE = Template("""<!doctype html><html lang="en"><meta charset="utf-8">
-<title>Is hashing worth it on $name?</title>
-<style>body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em }
+_FORMATS |= {"candidates": "{:,.0f}", "p95": "{:,.0f}", "encode_us": "{:.1f}"}
+_FORMATS |= {"query_us": "{:,.0f}", "seconds": "{:.6f}"}
+_STYLE = """body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em }
 img { max-width: 100% } div { overflow-x: auto } table { font-size: 14px }
-td, th { padding: .2em .6em; text-align: right; white-space: nowrap }</style>
-<h1>Is hashing worth it on $name?</h1><p>Vectors: <code>$path</code></p>$sentences
-<img alt="Recall of the true neighbours by code length, a line per method with intervals"
-src="data:image/png;base64,$picture"><div>$table</div></html>
-""")
+td, th { padding: .2em .6em; text-align: right; white-space: nowrap }"""
 
 
 def load_array(path: str | Path, name: str) -> np.ndarray:
@@ -296,33 +289,28 @@ def verdict(table: pd.DataFrame) -> list[str]:
     best, said = {"recall": chosen}, []
     if "precision" in table:
         best["precision"] = hashed.loc[hashed["precision"].idxmax()]
+    lsh = hashed[hashed["method"] == "LSH"].set_index(["n_bits", "budget"])
     for name, row in best.items():
-        others = f"exact search {_interval(exact, name)}"
+        text = f"{name.capitalize()}@{row['k']}: {row['method']} with {row['n_bits']} bits has "
+        text += f"{_interval(row, name)} with {row['budget']:,} candidates per query"
         if row["method"] != "LSH":
-            same = hashed.query(f"n_bits == {row['n_bits']} and budget == {row['budget']}")
-            lsh = same[same["method"] == "LSH"].iloc[0]
-            others = f"LSH of that length {_interval(lsh, name)}, {others}"
-        said.append(
-            f"{name.capitalize()}@{row['k']}: {row['method']} with {row['n_bits']} bits has "
-            f"{_interval(row, name)} with {row['budget']:,} candidates per query; {others}."
-        )
+            same = lsh.loc[(row["n_bits"], row["budget"])]
+            text += f"; LSH of that length {_interval(same, name)}"
+        said.append(f"{text}; exact search {_interval(exact, name)}.")
     said.append(
         f"A code of {chosen['n_bits']} bits takes {chosen['bytes']:.0f} bytes, a vector "
         f"{exact['bytes']:,.0f}; re-ranking still needs the vectors. A query takes "
         f"{chosen['query_us']:,.0f} microseconds, exact search {exact['query_us']:,.0f}."
     )
+    worth = "worth it here: nine in ten nearest neighbours are found, faster"
     if not len(good):
-        todo = "try larger budgets, more bits, or exact search"
-        said.append(
-            f"Hashing is not worth it here: more than one neighbour in ten is missed; {todo}."
-        )
-    elif chosen["query_us"] < exact["query_us"]:
-        said.append("Hashing is worth it here: nine in ten nearest neighbours are found, faster.")
-    else:
-        said.append("Hashing is not worth it here: it is no faster; use exact search.")
+        worth = "not worth it here: more than one nearest neighbour in ten is missed"
+        worth += "; try larger budgets, more bits, or exact search"
+    elif chosen["query_us"] >= exact["query_us"]:
+        worth = "not worth it here: it is no faster; use exact search"
     draws = f" and {chosen['draws']} draws of each method" if chosen["draws"] > 1 else ""
-    said.append(f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same.")
-    return said
+    how = f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same."
+    return [*said, f"Hashing is {worth}.", how]
 
 
 def report(table: pd.DataFrame, path: str | Path) -> tuple[str, bytes]:
@@ -350,11 +338,13 @@ def report(table: pd.DataFrame, path: str | Path) -> tuple[str, bytes]:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110, metadata={"Software": None})
     plots.plt.close(figure)
-    page = _PAGE.substitute(
-        name=html.escape(Path(path).stem),
-        path=html.escape(str(path)),
-        sentences="".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in verdict(table)),
-        picture=base64.b64encode(picture.getvalue()).decode(),
-        table=readable(table).to_html(index=False, border=0),
-    )
+    title = f"Is hashing worth it on {html.escape(Path(path).stem)}?"
+    said = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in verdict(table))
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>{title}</title><style>{_STYLE}</style>
+<h1>{title}</h1><p>Vectors: <code>{html.escape(str(path))}</code></p>
+{said}<img alt="Recall of the true neighbours by code length, a line per method with intervals"
+src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">
+<div>{readable(table).to_html(index=False, border=0)}</div></html>
+"""
     return page, picture.getvalue()

@@ -152,7 +152,7 @@ def test_what_compare_refuses(own, change, message):
             ["--features", "none.npy"],
             "none.npy cannot be used ([Errno 2] No such file",
         ),
-        (["--labels", "y.npy"], "--labels belong to --features"),
+        (["--labels", "y.npy"], "--labels need --features"),
         (["--features", "x.npy", "--check"], "options; leave out --check."),
         (
             ["--features", "x.npy", "--dataset", "digits"],
