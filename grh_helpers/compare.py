@@ -33,9 +33,8 @@ _FORMATS = {"method": "{}", "radius": "{}", "n_bits": "{}", "bytes": "{:.0f}", "
 _FORMATS |= {"recall": "{:.2f}", "precision": "{:.3f}", "map": "{:.3f}", "nonempty": "{:.0%}"}
 _FORMATS |= {"candidates": "{:,.0f}", "p95": "{:,.0f}", "encode_us": "{:.1f}"}
 _FORMATS |= {"query_us": "{:,.0f}", "seconds": "{:.6f}"}
-_STYLE = """body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em }
-img { max-width: 100% } div { overflow-x: auto } table { font-size: 14px }
-td, th { padding: .2em .6em; text-align: right; white-space: nowrap }"""
+_STYLE = """body { font: 1em/1.5 sans-serif; max-width: 62em; margin: auto } img { width: 100% }
+div { overflow-x: auto } td, th { padding: .2em .6em; text-align: right; white-space: nowrap }"""
 
 
 def load_array(path: str | Path, name: str) -> np.ndarray:
@@ -123,13 +122,12 @@ def compare(
         another number, or a parameter is out of range.
     """
     features = np.asanyarray(features)
-    methods = {"LSH": LSH, "ITQ": ITQ}
-    if labels is None:
-        methods["GRH ridge"] = partial(GRH, learner="ridge")
-    else:
+    learners = ["ridge"] if labels is None else ["svm", "kernel"]
+    methods = {f"GRH {name}": partial(GRH, learner=name) for name in learners}
+    methods = {"LSH": LSH, "ITQ": ITQ, **methods}
+    if labels is not None:
         labels = np.asarray(labels)
         check_rows("labels", labels, "features", features)
-        methods |= {f"GRH {name}": partial(GRH, learner=name) for name in ("svm", "kernel")}
     rows = check_random_state(random_state).permutation(len(features))
     n_queries, n_train = min(200, len(rows) // 10), min(2000, len(rows) // 3)
     parts = np.split(rows, [n_queries, n_queries + n_train])
@@ -205,10 +203,9 @@ def measure(
             row["precision"] = ((best >= 0) & hits).mean(axis=1)
         rows.append(row)
 
-    size = {"n_bits": 8 * database[0].nbytes, "budget": len(database), "encode_us": 0.0}
-    one_bucket = np.zeros((len(database), 1), bool)  # with everything in it: exact search
-    index = HammingIndex(one_bucket, database)
-    search(index, one_bucket[: len(queries)], {"method": "exact", **size}, radius=0)
+    exact = {"method": "exact", "n_bits": 8 * database[0].nbytes, "budget": len(database)}
+    index = HammingIndex(np.zeros((len(database), 1), bool), database)  # one bucket for all
+    search(index, np.zeros((len(queries), 1), bool), exact, radius=0)
     jobs = [*itertools.product(methods, range(seeds))]
     for name, seed in tqdm(jobs, desc="compare", disable=None if progress else True):
         short = [[bits] for bits in n_bits if bits <= min(split.train.shape)]
@@ -233,8 +230,7 @@ def measure(
         # A column per draw, so that draws are resampled as well where there are several.
         samples = [np.squeeze(np.column_stack([*values])) for _, values in groups[name]]
         table[[name, f"{name}_low", f"{name}_high"]] = [*map(bootstrap_ci, samples)]
-    table = table.reset_index()
-    return table.assign(k=k, bytes=table["n_bits"] / 8)
+    return table.reset_index().assign(k=k, bytes=lambda table: table["n_bits"] / 8)
 
 
 def _fit(hasher, split: Split):
