@@ -219,10 +219,9 @@ def _parser() -> argparse.ArgumentParser:
         text = "where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours"
         command.add_argument("--data-home", help=text, metavar="FOLDER")
     run, data = (commands.choices[name].add_argument for name in ("run", "data"))
-    for add, other in ((run, "auto"), (data, "cifar10")):
-        names = [name for name in DATASETS if name != "auto" or add is run]
-        text = f"by default $GRH_DATASET, else {other}"
-        add("--dataset", default=os.environ.get("GRH_DATASET") or "auto", choices=names, help=text)
+    default, text = os.environ.get("GRH_DATASET") or "auto", "by default $GRH_DATASET, else auto"
+    run("--dataset", default=default, choices=[*DATASETS], help=text)
+    data("--dataset", default=default, choices=[*DATASETS], help=f"{text}, which is cifar10")
     for name, (kind, default, _, _, text) in _NUMBERS.items():
         run(_flag(name), type=kind, default=default, help=f"{text} (%(default)s)")
     learners = ["svm", "ridge", "kernel"]

@@ -96,7 +96,7 @@ def compare(
     """Compare exact search with LSH, ITQ and GRH on any vectors.
 
     200 rows are queries and 2,000 train the hash functions (a tenth and a third of a small set);
-    all others are the database. Rows are scaled to unit length and centred, as cosine needs.
+    all others are the database. Beyond 100,000 rows, 100 queries must do. Rows are scaled to unit length and centred, as cosine needs.
     Budgets of more than a quarter of the database are left out, since there any code finds a lot;
     if none remains, a tenth of the database is the budget.
 
@@ -129,7 +129,8 @@ def compare(
         labels = np.asarray(labels)
         check_rows("labels", labels, "features", features)
     rows = check_random_state(random_state).permutation(len(features))
-    n_queries, n_train = min(200, len(rows) // 10), min(2000, len(rows) // 3)
+    most = 200 if len(rows) <= 100_000 else 100
+    n_queries, n_train = min(most, len(rows) // 10), min(2000, len(rows) // 3)
     parts = np.split(rows, [n_queries, n_queries + n_train])
     unit = _normalised(features, parts[1])
     pairs = [(unit[part], None if labels is None else labels[part]) for part in parts]
