@@ -95,10 +95,10 @@ def compare(
 ) -> pd.DataFrame:
     """Compare exact search with LSH, ITQ and GRH on any vectors.
 
-    200 rows are queries and 2,000 train the hash functions (a tenth and a third of a small set);
-    all others are the database. Beyond 100,000 rows, 100 queries must do. Rows are scaled to unit length and centred, as cosine needs.
-    Budgets of more than a quarter of the database are left out, since there any code finds a lot;
-    if none remains, a tenth of the database is the budget.
+    200 rows are queries and 2,000 train the hash functions (a tenth and a third of a small set, and
+    100 queries beyond 100,000 rows); all others are the database. Rows are scaled to unit length
+    and centred, as cosine needs. Budgets of more than a quarter of the database are left out, since
+    there any code finds a lot; if none remains, a tenth of the database is the budget.
 
     Parameters
     ----------
