@@ -301,7 +301,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
     )
     worth = "worth it here: nine in ten nearest neighbours are found, faster"
     if not len(good):
-        worth = "not worth it here: more than one nearest neighbour in ten is missed"
+        worth = "not worth it here: nine in ten nearest neighbours are not found for certain"
         worth += "; try larger budgets, more bits, or exact search"
     elif chosen["query_us"] >= exact["query_us"]:
         worth = "not worth it here: it is no faster; use exact search"

@@ -98,11 +98,18 @@ def test_short_codes_are_the_beginning_of_long_ones_except_those_of_itq(own):
     assert long.equals(alone.drop(index="exact"))
 
 
-@pytest.mark.parametrize(("recall", "words"), [(0.95, "is worth it here"), (0.5, "not worth it")])
-def test_the_verdict_depends_on_recall(table, recall, words):
+@pytest.mark.parametrize(
+    ("recall", "time", "words"),
+    [
+        (0.95, 0.5, "is worth it here"),
+        (0.5, 0.5, "not worth it here: nine in ten"),
+        (0.95, 2, "not worth it here: it is no faster"),
+    ],
+)
+def test_the_verdict_depends_on_recall_and_time(table, recall, time, words):
     table = table.copy()
     table.loc[table.index[1:], ["recall", "recall_low", "recall_high"]] = recall
-    table.loc[table.index[1:], "query_us"] = table["query_us"].iloc[0] / 2
+    table.loc[table.index[1:], "query_us"] = table["query_us"].iloc[0] * time
     assert words in " ".join(compare.verdict(table))
 
 
