@@ -98,7 +98,7 @@ def compare(
     200 rows are queries and 2,000 train the hash functions (a tenth and a third of a small set, and
     100 queries beyond 100,000 rows); all others are the database. Rows are scaled to unit length
     and centred, as cosine needs. Budgets of more than a quarter of the database are left out, since
-    there any code finds a lot; if none remains, a tenth of the database is the budget.
+    there any code finds a lot; if none remains, a tenth of it is the budget, at least k.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def compare(
     del unit
     split = Split(*itertools.chain(*pairs), *parts)
     n = len(split.database)
-    budgets = [budget for budget in budgets if 4 * budget <= n] or [n // 10]
+    budgets = [budget for budget in budgets if 4 * budget <= n] or [max(k, n // 10)]
     return measure(split, methods, n_bits, budgets, k, seeds=seeds, progress=progress)
 
 
