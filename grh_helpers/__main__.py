@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -47,8 +47,18 @@ def _results(folder: Path) -> Iterator[Path]:
             os.replace(path, folder / path.name)
 
 
-def _dataset(options: argparse.Namespace) -> str:
-    return options.dataset or os.environ.get("GRH_DATASET") or "auto"
+# Options of `run`: type, default, smallest and largest value, and what --help says.
+_NUMBERS = {
+    "bits": (int, 16, 1, 1024, "length of the codes"),
+    "alpha": (float, 1.0, 0, 1, "GRH: weight of the graph, between 0 and 1"),
+    "iterations": (int, 1, 1, 1000, "GRH: rounds of steps A and B"),
+    "max_radius": (int, 10, 0, 1024, "largest Hamming radius, in bits"),
+    "seeds": (int, 5, 1, 1000, "draws of the hyperplanes to average"),
+}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -58,23 +68,24 @@ def _run(options: argparse.Namespace) -> None:
     candidates for every query, rank by Hamming distance, print the tables, and write figures and
     CSV files. With --features: is hashing worth it on vectors of one's own?
     """
+    for name, (_, _, low, high, _) in _NUMBERS.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ValueError(f"{_flag(name)} must lie between {low} and {high}, got {value}.")
     default = vars(_parser().parse_args(["run"]))
-    given = {name for name, value in vars(options).items() if value != default.get(name)}
-    fixed = {"bits", "alpha", "iterations", "learner", "max_radius", "seeds"} & given
-    fixed |= {"dataset", "check", "record"} & given if options.features else set()
-    if fixed and given & {"features", "check", "record"}:
-        flags = " and ".join("--" + name.replace("_", "-") for name in sorted(fixed))
-        need = "--features, --check and --record mean the default options"
-        raise ValueError(f"{need}; leave out {flags}.")
-    if options.labels and not options.features:
-        raise ValueError("--labels belong to --features; name both files.")
+    given = {name for name, value in vars(options).items() if value != default[name]}
+    fitting = {"features", "labels"} if options.features else {"dataset", "check", "record"}
+    wrong = given - fitting - {"output", "data_home"}
+    if wrong and given & {"features", "labels", "check", "record"}:
+        need = "--labels need --features; --features, --check and --record mean the default options"
+        raise ValueError(f"{need}; leave out {' and '.join(map(_flag, sorted(wrong)))}.")
     matplotlib.use("agg")
     plots.use_style()
     (_run_own if options.features else _run_dataset)(options)
 
 
 def _run_dataset(options: argparse.Namespace) -> None:
-    found = available(options.data_home).get(_dataset(options))
+    found = available(options.data_home).get(options.dataset)
     if found and found.state == "raw only":
         _say(f"{found.name}: computing the GIST features, once; this takes about a minute")
     data = load_dataset(options.dataset, options.data_home)
@@ -92,8 +103,7 @@ def _run_dataset(options: argparse.Namespace) -> None:
         means = sweep.drop(columns="seed").groupby(["method", "radius"], sort=False).mean()
         # Times are those of all queries at once, and so have no percentile.
         each = sweep_draws(split, swept, radii, bits, seeds, per_query=True, progress=True)
-        each = each.groupby(["method", "radius"], sort=False)["candidates"]
-        means.insert(4, "p95", each.quantile(0.95))
+        means["p95"] = each.groupby(["method", "radius"])["candidates"].quantile(0.95)
         exact = exact_precision(split).mean()
         _say("the same number of candidates for every query")
         budget = measure(split, methods, [bits], [100, 300, 1000], seeds=seeds, progress=True)
@@ -106,17 +116,13 @@ def _run_dataset(options: argparse.Namespace) -> None:
         for name, table in tables.items():
             table.to_csv(unfinished / f"{name}.csv", index=False)
         _draw(unfinished, sweep, exact)
-    formats = {"precision": "{:.3f}", "nonempty": "{:.0%}", "candidates": "{:,.0f}"}
-    formats |= {"p95": "{:,.0f}", "seconds": "{:.6f}"}
-    formats = {name: text.format for name, text in formats.items()}
-    _say(means[[*formats]].reset_index().to_string(index=False, formatters=formats))
+    _say(readable(means.reset_index()).to_string(index=False))
     _say("precision@10; p95: 95 % of the queries have no more candidates, which time follows")
     _say(f"\nexact cosine search over the whole database: precision@10 {exact:.3f}\n")
     _say("with the same number of candidates for every query; intervals over queries and draws")
     _say(readable(budget).to_string(index=False))
     _say(f"\nmean average precision of the Hamming ranking, {draws} draws")
-    wide = maps.add_suffix(" bits").rename_axis(index=None, columns=None)
-    _say(wide.to_string(float_format="{:.3f}".format))
+    _say(maps.to_string(float_format="{:.3f}".format))
     _say(f"\nfigures and tables are in {folder}")
     if options.check or options.record:
         _check(data.name, means, budget, exact, maps, options.record)
@@ -173,7 +179,7 @@ def _run_own(options: argparse.Namespace) -> None:
         (unfinished / "report.html").write_text(page, encoding="utf-8")
         (unfinished / "recall.png").write_bytes(picture)
         table.to_csv(unfinished / "comparison.csv", index=False)
-    _say(readable(table).to_string(index=False, na_rep=""))
+    _say(readable(table).to_string(index=False))
     _say("\n".join(["", *verdict(table), f"\nthe report is {old}"]))
 
 
@@ -182,7 +188,7 @@ def _data(options: argparse.Namespace) -> None:
 
     CIFAR-10 is 170 MB, and its GIST features take about a minute. An interrupted download resumes.
     """
-    name = "cifar10" if _dataset(options) == "auto" else _dataset(options)
+    name = "cifar10" if options.dataset == "auto" else options.dataset
     if name == "digits" and (options.url or options.archive):
         raise ValueError("The digits come with scikit-learn; leave out --url and --archive.")
     if name != "digits":
@@ -195,57 +201,36 @@ def _info(options: argparse.Namespace) -> None:
     """Say which data are on this machine, where, and what 'auto' means now."""
     found = available(options.data_home)
     _say(f"data home: {data_home(options.data_home)}")
-    for name in ("digits", "cifar10", "cifar10-mat"):
+    for name, about in DATASETS.items():
         entry = found[name]
-        where = f"{entry.size / 1e6:7.0f} MB  {entry.path}" if entry.path else DATASETS[name]
-        _say(f"{name:<12} {entry.state:<9} {where}")
-    _say(f"{'auto':<12} means {found['auto'].name} now")
-
-
-def _number(kind: type, low: int, high: int) -> Callable[[str], float]:
-    """Return what turns the text of an option into a number, or refuses it."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must lie between {low} and {high}, got {text}.")
-        return value
-
-    return number
+        where = f"{entry.size / 1e6:7.0f} MB  {entry.path}" if entry.path else about
+        state = f"{entry.state:<9} {where}" if name != "auto" else f"means {entry.name} now"
+        _say(f"{name:<12} {state}")
 
 
 def _parser() -> argparse.ArgumentParser:
     about = "Learning to hash: LSH against Graph Regularised Hashing, data to figures."
     parser = argparse.ArgumentParser(prog="python -m grh_helpers", description=about)
-    home = argparse.ArgumentParser(add_help=False)
-    text = "where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours"
-    home.add_argument("--data-home", help=text, metavar="FOLDER")
     commands = parser.add_subparsers(required=True, metavar="run | data | info")
     for action in (_run, _data, _info):
         name, text = action.__name__[1:], action.__doc__
-        words = {"description": text, "help": text.splitlines()[0]}
-        commands.add_parser(name, parents=[home], **words).set_defaults(action=action)
+        command = commands.add_parser(name, description=text, help=text.splitlines()[0])
+        command.set_defaults(action=action)
+        text = "where data and caches are; by default $GRH_DATA_HOME, else a cache folder of yours"
+        command.add_argument("--data-home", help=text, metavar="FOLDER")
     run, data = (commands.choices[name].add_argument for name in ("run", "data"))
-    run("--dataset", help="by default $GRH_DATASET, else auto", choices=[*DATASETS])
-    run("--bits", type=_number(int, 1, 1024), default=16, help="length of the codes (%(default)s)")
-    text = "GRH: weight of the graph, between 0 and 1 (%(default)s)"
-    run("--alpha", type=_number(float, 0, 1), default=1.0, help=text)
-    text = "GRH: rounds of steps A and B (%(default)s)"
-    run("--iterations", type=_number(int, 1, 1000), default=1, help=text)
-    text = "largest Hamming radius, in bits (%(default)s)"
-    run("--max-radius", type=_number(int, 0, 1024), default=10, help=text)
-    text = "draws of the hyperplanes to average (%(default)s)"
-    run("--seeds", type=_number(int, 1, 1000), default=5, help=text)
-    learners, text = ["svm", "ridge", "kernel"], "GRH: what learns a bit (%(default)s)"
-    run("--learner", choices=learners, default="svm", help=text)
-    text = "your own vectors, .npy or .npz, instead of a data set"
-    run("--features", metavar="FILE", help=text)
+    default, text = os.environ.get("GRH_DATASET") or "auto", "by default $GRH_DATASET, else auto"
+    run("--dataset", default=default, choices=[*DATASETS], help=text)
+    data("--dataset", default=default, choices=[*DATASETS], help=f"{text}, which is cifar10")
+    for name, (kind, default, _, _, text) in _NUMBERS.items():
+        run(_flag(name), type=kind, default=default, help=f"{text} (%(default)s)")
+    learners = ["svm", "ridge", "kernel"]
+    run("--learner", choices=learners, default="svm", help="GRH: what learns a bit (%(default)s)")
+    run("--features", metavar="FILE", help="your own vectors, .npy or .npz, instead of a data set")
     run("--labels", metavar="FILE", help="their classes, for GRH, precision and mAP")
     run("--output", default="output", help="where the folder of results goes (%(default)s)")
     run("--check", action="store_true", help="compare the figures with those in results/")
     run("--record", action="store_true", help="write the figures to results/ (for maintainers)")
-    names = ["digits", "cifar10", "cifar10-mat"]
-    data("--dataset", help="by default $GRH_DATASET, else cifar10", choices=names)
     data("--url", help="a mirror to download from instead of the official host")
     data("--archive", metavar="FILE", help="a file on this machine to use instead of a download")
     return parser

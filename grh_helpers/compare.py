@@ -10,13 +10,12 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from string import Template
 
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import kneighbors_graph
-from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.extmath import row_norms
 from tqdm import tqdm
 
 from grh_helpers import plots
@@ -29,15 +28,13 @@ from grh_helpers.index import HammingIndex, exact_search
 
 __all__ = ["compare", "load_array", "measure", "readable", "report", "verdict"]
 
-_PAGE = Template("""<!doctype html><html lang="en"><meta charset="utf-8">
-<title>Is hashing worth it on $name?</title>
-<style>body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em }
-img { max-width: 100% } div { overflow-x: auto } table { font-size: 14px }
-td, th { padding: .2em .6em; text-align: right; white-space: nowrap }</style>
-<h1>Is hashing worth it on $name?</h1><p>Vectors: <code>$path</code></p>$sentences
-<img alt="Recall of the true neighbours by code length, a line per method with intervals"
-src="data:image/png;base64,$picture"><div>$table</div></html>
-""")
+# How each column of a table is printed, from left to right; what is not here is not printed.
+_FORMATS = {"method": "{}", "radius": "{}", "n_bits": "{}", "bytes": "{:.0f}", "budget": "{:,}"}
+_FORMATS |= {"recall": "{:.2f}", "precision": "{:.3f}", "map": "{:.3f}", "nonempty": "{:.0%}"}
+_FORMATS |= {"candidates": "{:,.0f}", "p95": "{:,.0f}", "encode_us": "{:.1f}"}
+_FORMATS |= {"query_us": "{:,.0f}", "seconds": "{:.6f}"}
+_STYLE = """body { font: 1em/1.5 sans-serif; max-width: 62em; margin: auto } img { width: 100% }
+div { overflow-x: auto } td, th { padding: .2em .6em; text-align: right; white-space: nowrap }"""
 
 
 def load_array(path: str | Path, name: str) -> np.ndarray:
@@ -70,15 +67,17 @@ def load_array(path: str | Path, name: str) -> np.ndarray:
 
 def _normalised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Rows of unit length minus the mean of the training rows, in float32."""
-    form = {"dtype": np.float32, "copy": True, "ensure_min_samples": 50}
-    unit = check_array(features, ensure_all_finite=False, **form)
-    largest = np.maximum(unit.max(axis=1), -unit.min(axis=1))[:, None]
-    usable = np.isfinite(largest) & (largest > 0)
+    if features.dtype.kind not in "biuf":
+        raise ValueError(f"The features must be numbers, got {features.dtype}; convert them.")
+    unit = check_array(
+        features, dtype=np.float32, copy=True, ensure_all_finite=False, ensure_min_samples=50
+    )
+    norms = row_norms(unit)
+    usable = (norms > 1e-15) & (norms < np.inf)  # below, squares are too small for float32
     if not usable.all():
-        what = "is zero, or not finite in float32"
-        raise ValueError(f"Row {np.argmin(usable)} of the features {what}; remove it.")
-    unit /= largest  # so that the squares of small numbers do not vanish
-    normalize(unit, copy=False)
+        what = "is zero, not finite, or too short or long for float32; remove or scale it"
+        raise ValueError(f"Row {np.argmin(usable)} of the features {what}.")
+    unit /= norms[:, None]
     unit -= unit[train].mean(axis=0)
     return unit
 
@@ -96,8 +95,10 @@ def compare(
 ) -> pd.DataFrame:
     """Compare exact search with LSH, ITQ and GRH on any vectors.
 
-    200 rows are queries and 2,000 train the hash functions (a tenth and a third of a small set);
-    all others are the database. Rows are scaled to unit length and centred, as cosine needs.
+    200 rows are queries and 2,000 train the hash functions (a tenth and a third of a small set, and
+    100 queries beyond 100,000 rows); all others are the database. Rows are scaled to unit length
+    and centred, as cosine needs. Budgets of more than a quarter of the database are left out, since
+    there any code finds a lot; if none remains, a tenth of it is the budget, at least k.
 
     Parameters
     ----------
@@ -121,19 +122,22 @@ def compare(
         another number, or a parameter is out of range.
     """
     features = np.asanyarray(features)
-    rows = check_random_state(random_state).permutation(len(features))
-    n_queries, n_train = min(200, len(rows) // 10), min(2000, len(rows) // 3)
-    parts = np.split(rows, [n_queries, n_queries + n_train])
     learners = ["ridge"] if labels is None else ["svm", "kernel"]
-    methods = {"LSH": LSH, "ITQ": ITQ}
-    methods |= {f"GRH {name}": partial(GRH, learner=name) for name in learners}
+    methods = {f"GRH {name}": partial(GRH, learner=name) for name in learners}
+    methods = {"LSH": LSH, "ITQ": ITQ, **methods}
     if labels is not None:
         labels = np.asarray(labels)
         check_rows("labels", labels, "features", features)
+    rows = check_random_state(random_state).permutation(len(features))
+    most = 200 if len(rows) <= 100_000 else 100
+    n_queries, n_train = min(most, len(rows) // 10), min(2000, len(rows) // 3)
+    parts = np.split(rows, [n_queries, n_queries + n_train])
     unit = _normalised(features, parts[1])
     pairs = [(unit[part], None if labels is None else labels[part]) for part in parts]
     del unit
     split = Split(*itertools.chain(*pairs), *parts)
+    n = len(split.database)
+    budgets = [budget for budget in budgets if 4 * budget <= n] or [max(k, n // 10)]
     return measure(split, methods, n_bits, budgets, k, seeds=seeds, progress=progress)
 
 
@@ -176,7 +180,7 @@ def measure(
         the true neighbours, the mean over queries and draws with a bootstrap interval over both;
         with labels ``precision`` likewise and ``map``, the mean average precision; ``bytes`` per
         item; ``encode_us`` per item, to the longest code (ITQ: to this one), and ``query_us`` per
-        query, in microseconds; ``draws``. The first row is exact search.
+        query, in microseconds; ``draws``; ``k``. The first row is exact search.
 
     Raises
     ------
@@ -186,53 +190,48 @@ def measure(
     check_whole("k", k, 1, len(split.database))
     check_whole("seeds", seeds, 1)
     queries, database, rows = split.queries, split.database, []
+    labels = split.query_labels, split.database_labels
     true, _ = exact_search(queries, database, k)
 
     def search(index: HammingIndex, query_codes: np.ndarray, row: dict, **limit) -> None:
         """Add a row whose recall and precision hold a value per query."""
         start = time.perf_counter()
         best, _ = index.search(query_codes, k=k, queries=queries, **limit)
-        row |= {"query_us": 1e6 * (time.perf_counter() - start) / len(queries)}
+        row["query_us"] = 1e6 * (time.perf_counter() - start) / len(queries)
         row["recall"] = (best[:, :, None] == true[:, None]).any(axis=1).mean(axis=1)
-        if split.query_labels is not None:
-            hits = split.database_labels[best] == split.query_labels[:, None]
+        if labels[0] is not None:
+            hits = labels[1][best] == labels[0][:, None]
             row["precision"] = ((best >= 0) & hits).mean(axis=1)
         rows.append(row)
 
-    size = {"n_bits": 8 * database[0].nbytes, "budget": len(database), "encode_us": 0.0}
-    one_bucket = np.zeros((len(database), 1), bool)  # with everything in it: exact search
-    index = HammingIndex(one_bucket, database)
-    search(index, one_bucket[: len(queries)], {"method": "exact", **size}, radius=0)
+    exact = {"method": "exact", "n_bits": 8 * database[0].nbytes, "budget": len(database)}
+    index = HammingIndex(np.zeros((len(database), 1), bool), database)  # one bucket for all
+    search(index, np.zeros((len(queries), 1), bool), exact, radius=0)
     jobs = [*itertools.product(methods, range(seeds))]
     for name, seed in tqdm(jobs, desc="compare", disable=None if progress else True):
-        longest = None
-        for bits in sorted(n_bits, reverse=True):
-            if name == "ITQ" and bits > min(split.train.shape):
-                continue
-            if longest is None or name == "ITQ":
-                hasher = _fit(methods[name](bits, random_state=seed), split)
-                start = time.perf_counter()
-                longest = hasher.transform(database), hasher.transform(queries)
-                encode_us = 1e6 * (time.perf_counter() - start) / (len(database) + len(queries))
-            codes, query_codes = (part[:, :bits] for part in longest)
-            row = {"method": name, "n_bits": bits, "encode_us": encode_us}
-            if split.query_labels is not None:
-                labels = split.query_labels, split.database_labels
-                row["map"] = mean_average_precision(query_codes, codes, *labels)
-            index = HammingIndex(codes, database)
-            for budget in budgets:
-                search(index, query_codes, {**row, "budget": budget}, budget=budget)
+        short = [[bits] for bits in n_bits if bits <= min(split.train.shape)]
+        for lengths in short if name == "ITQ" else [n_bits]:
+            hasher = _fit(methods[name](max(lengths), random_state=seed), split)
+            start = time.perf_counter()
+            longest = hasher.transform(database), hasher.transform(queries)
+            encode_us = 1e6 * (time.perf_counter() - start) / (len(database) + len(queries))
+            for bits in lengths:
+                codes, query_codes = (part[:, :bits] for part in longest)
+                row = {"method": name, "n_bits": bits, "encode_us": encode_us}
+                if labels[0] is not None:
+                    row["map"] = mean_average_precision(query_codes, codes, *labels)
+                index = HammingIndex(codes, database)
+                for budget in budgets:
+                    search(index, query_codes, {**row, "budget": budget}, budget=budget)
     draws = pd.DataFrame(rows)
-    draws["method"] = pd.Categorical(draws["method"], ["exact", *methods])
-    groups = draws.groupby(["method", "n_bits", "budget"], observed=True)
+    groups = draws.groupby(["method", "n_bits", "budget"], sort=False)
     table = groups[[*draws.columns.intersection(["map", "encode_us", "query_us"])]].mean()
     table["draws"] = groups.size()
     for name in draws.columns.intersection(["recall", "precision"]):
         # A column per draw, so that draws are resampled as well where there are several.
         samples = [np.squeeze(np.column_stack([*values])) for _, values in groups[name]]
         table[[name, f"{name}_low", f"{name}_high"]] = [*map(bootstrap_ci, samples)]
-    table = table.reset_index().astype({"method": str})
-    return table.assign(bytes=table["n_bits"] / 8)
+    return table.reset_index().assign(k=k, bytes=lambda table: table["n_bits"] / 8)
 
 
 def _fit(hasher, split: Split):
@@ -248,34 +247,34 @@ def _interval(row: pd.Series, name: str) -> str:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Round a table of `measure`, and join each mean and its interval into one text.
+    """Format the columns of a table for people, and join each mean and its interval into one text.
 
     Parameters
     ----------
     table : DataFrame
-        As `measure` returns it.
+        As `measure` returns it, or other columns of those names.
 
     Returns
     -------
     DataFrame
-        A row per row.
+        A row per row, of strings.
     """
-    shown = table[["method", "n_bits", "bytes", "budget"]].astype({"bytes": int})
-    for name in table.columns.intersection(["recall", "precision"]):
-        shown[name] = table.apply(_interval, axis=1, name=name)
-    digits = {"map": 3, "encode_us": 1, "query_us": 0}
-    return shown.join(table[table.columns.intersection([*digits])].round(digits))
+    shown = pd.DataFrame(index=table.index)
+    for name in [name for name in _FORMATS if name in table]:
+        if f"{name}_low" in table:
+            shown[name] = table.apply(_interval, axis=1, name=name)
+        else:
+            shown[name] = table[name].map(_FORMATS[name].format).replace("nan", "")
+    return shown
 
 
-def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
+def verdict(table: pd.DataFrame) -> list[str]:
     """Say in sentences what a table of `measure` means.
 
     Parameters
     ----------
     table : DataFrame
         As `measure` returns it, with LSH among the methods.
-    k : int, default=10
-        Number of items retrieved.
 
     Returns
     -------
@@ -287,31 +286,31 @@ def verdict(table: pd.DataFrame, k: int = 10) -> list[str]:
     best, said = {"recall": chosen}, []
     if "precision" in table:
         best["precision"] = hashed.loc[hashed["precision"].idxmax()]
+    lsh = hashed[hashed["method"] == "LSH"].set_index(["n_bits", "budget"])
     for name, row in best.items():
-        same = hashed[(hashed["n_bits"] == row["n_bits"]) & (hashed["budget"] == row["budget"])]
-        lsh = same[same["method"] == "LSH"].iloc[0]
-        said.append(
-            f"{name.capitalize()}@{k}: {row['method']} with {row['n_bits']} bits has "
-            f"{_interval(row, name)} with {row['budget']:,} candidates per query; LSH of that "
-            f"length {_interval(lsh, name)}, exact search {_interval(exact, name)}."
-        )
+        text = f"{name.capitalize()}@{row['k']}: {row['method']} with {row['n_bits']} bits has "
+        text += f"{_interval(row, name)} with {row['budget']:,} candidates per query"
+        if row["method"] != "LSH":
+            same = lsh.loc[(row["n_bits"], row["budget"])]
+            text += f"; LSH of that length {_interval(same, name)}"
+        said.append(f"{text}; exact search {_interval(exact, name)}.")
     said.append(
         f"A code of {chosen['n_bits']} bits takes {chosen['bytes']:.0f} bytes, a vector "
         f"{exact['bytes']:,.0f}; re-ranking still needs the vectors. A query takes "
         f"{chosen['query_us']:,.0f} microseconds, exact search {exact['query_us']:,.0f}."
     )
-    if len(good) and chosen["query_us"] < exact["query_us"]:
-        said.append("Hashing is worth it here: nine in ten nearest neighbours are found, faster.")
-    else:
-        slow, few = "it is no faster: use exact search", "more than one in ten are missed: "
-        why = slow if len(good) else few + "try larger budgets, more bits, or exact search"
-        said.append(f"Hashing is not worth it here for nearest neighbours; {why}.")
+    worth = "worth it here: nine in ten nearest neighbours are found, faster"
+    if not len(good):
+        worth = "not worth it here: nine in ten nearest neighbours are not found for certain"
+        worth += "; try larger budgets, more bits, or exact search"
+    elif chosen["query_us"] >= exact["query_us"]:
+        worth = "not worth it here: it is no faster; use exact search"
     draws = f" and {chosen['draws']} draws of each method" if chosen["draws"] > 1 else ""
-    said.append(f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same.")
-    return said
+    how = f"Intervals hold 95 %: over queries{draws}, resampled; the split stays the same."
+    return [*said, f"Hashing is {worth}.", how]
 
 
-def report(table: pd.DataFrame, path: str | Path, k: int = 10) -> tuple[str, bytes]:
+def report(table: pd.DataFrame, path: str | Path) -> tuple[str, bytes]:
     """Put verdict, figure and table into one page that needs no other file.
 
     Parameters
@@ -319,8 +318,6 @@ def report(table: pd.DataFrame, path: str | Path, k: int = 10) -> tuple[str, byt
     table : DataFrame
         As `compare` returns it.
     path : path of the file that the vectors come from
-    k : int, default=10
-        Number of items retrieved.
 
     Returns
     -------
@@ -333,16 +330,18 @@ def report(table: pd.DataFrame, path: str | Path, k: int = 10) -> tuple[str, byt
     for ax, (budget, rows) in zip(axes[0], groups, strict=True):
         plots.plot_intervals(rows, "n_bits", "recall", ax)
         ax.set_xscale("log", base=2)
-        ax.set(xlabel="bits", ylabel=f"recall@{k}", ylim=(0, 1.03))
+        ax.set(xlabel="bits", ylabel=f"recall@{table['k'][0]}", ylim=(0, 1.03))
         ax.set_title(f"{budget:,} candidates per query")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110, metadata={"Software": None})
     plots.plt.close(figure)
-    page = _PAGE.substitute(
-        name=html.escape(Path(path).stem),
-        path=html.escape(str(path)),
-        sentences="".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in verdict(table, k)),
-        picture=base64.b64encode(picture.getvalue()).decode(),
-        table=readable(table).to_html(index=False, border=0, na_rep=""),
-    )
+    title = f"Is hashing worth it on {html.escape(Path(path).stem)}?"
+    said = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in verdict(table))
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>{title}</title><style>{_STYLE}</style>
+<h1>{title}</h1><p>Vectors: <code>{html.escape(str(path))}</code></p>
+{said}<img alt="Recall of the true neighbours by code length, a line per method with intervals"
+src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">
+<div>{readable(table).to_html(index=False, border=0)}</div></html>
+"""
     return page, picture.getvalue()

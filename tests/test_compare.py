@@ -3,9 +3,10 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from grh_helpers import __main__, compare
+from grh_helpers import ITQ, LSH, Dataset, __main__, compare
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +18,23 @@ def own():
 
 @pytest.fixture(scope="module")
 def table(own):
-    return compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 10**6], seeds=2)
+    return compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 90], seeds=2)
 
 
-def test_exact_search_finds_everything_and_so_does_a_budget_for_everything(table):
+def test_exact_search_finds_everything_and_so_does_a_budget_for_everything(own):
+    methods = {"LSH": LSH, "ITQ": ITQ}
+    table = compare.measure(Dataset.from_arrays(*own).split(), methods, [8], [30, 10**6])
     everything = table[(table["method"] == "exact") | (table["budget"] == 10**6)]
     assert (everything["recall"] == 1).all() and everything["precision"].round(9).nunique() == 1
-    assert (table.loc[table["budget"] == 30, "recall"] < 1).all()
+    assert len(everything) == 3 and (table.loc[table["budget"] == 30, "recall"] < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "kept"), [([30, 99, 100, 500], [30, 99]), ([100, 10**6], [39])]
+)
+def test_budgets_near_the_whole_database_are_left_out(own, budgets, kept):
+    found = compare.compare(own[0], n_bits=[8], budgets=budgets, seeds=1)  # 397 in the database
+    assert found["budget"].unique().tolist() == [397, *kept]
 
 
 def test_methods_and_lengths(table, own):
@@ -44,7 +55,7 @@ def test_labels_help_the_ranking_and_more_bits_the_recall(table):
 
 
 def test_the_same_seed_gives_the_same_figures(own, table):
-    again = compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 10**6], seeds=2)
+    again = compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 90], seeds=2)
     columns = [name for name in table if not name.endswith("_us")]
     assert again[columns].equals(table[columns])
 
@@ -52,11 +63,20 @@ def test_the_same_seed_gives_the_same_figures(own, table):
 def test_the_verdict_quotes_the_table(table):
     text = " ".join(compare.verdict(table))
     quoted = {float(x) for x in re.findall(r"\d\.\d\d", text)}
-    known = table.filter(regex="recall|precision").stack().round(2).tolist()
-    assert len(quoted) > 3 and quoted <= set(known)
+    known = {float(f"{x:.2f}") for x in table.filter(regex="recall|precision").stack()}
+    assert len(quoted) > 3 and quoted <= known
     assert "over queries and 2 draws of each method" in text
     one = " ".join(compare.verdict(table.assign(draws=1)))
     assert "over queries, resampled" in one and "draws" not in one
+
+
+def test_the_verdict_compares_with_lsh_unless_lsh_is_best(table):
+    table = table[table["method"].isin(["exact", "LSH"])]
+    text = " ".join(compare.verdict(table))
+    assert "Recall@10: LSH with 32 bits" in text and "LSH of that length" not in text
+    better = table[1:].assign(method="ITQ", recall=1.0, recall_low=1.0)
+    other = " ".join(compare.verdict(pd.concat([table, better], ignore_index=True)))
+    assert "Recall@10: ITQ with 8 bits" in other and "LSH of that length" in other
 
 
 def test_intervals_are_over_queries_and_draws(own, monkeypatch):
@@ -78,11 +98,18 @@ def test_short_codes_are_the_beginning_of_long_ones_except_those_of_itq(own):
     assert long.equals(alone.drop(index="exact"))
 
 
-@pytest.mark.parametrize(("recall", "words"), [(0.95, "is worth it here"), (0.5, "not worth it")])
-def test_the_verdict_depends_on_recall(table, recall, words):
-    table = table[table["budget"] != 10**6].copy()
+@pytest.mark.parametrize(
+    ("recall", "time", "words"),
+    [
+        (0.95, 0.5, "is worth it here"),
+        (0.5, 0.5, "not worth it here: nine in ten"),
+        (0.95, 2, "not worth it here: it is no faster"),
+    ],
+)
+def test_the_verdict_depends_on_recall_and_time(table, recall, time, words):
+    table = table.copy()
     table.loc[table.index[1:], ["recall", "recall_low", "recall_high"]] = recall
-    table.loc[table.index[1:], "query_us"] = table["query_us"].iloc[0] / 2
+    table.loc[table.index[1:], "query_us"] = table["query_us"].iloc[0] * time
     assert words in " ".join(compare.verdict(table))
 
 
@@ -109,10 +136,12 @@ def test_the_command_writes_a_page_that_needs_nothing_else(own, tmp_path, suffix
     [
         (lambda X, y: (X[0], None), "Expected 2D array, got 1D array"),
         (lambda X, y: (X[:40], y[:40]), "40 sample.*while a minimum of 50 is required"),
-        (lambda X, y: (np.full(X.shape, "word"), y), "could not convert string to float"),
+        (lambda X, y: (X.astype(str), y), "features must be numbers, got <U32; convert them"),
+        (lambda X, y: (X.astype(object), y), "features must be numbers, got object"),
+        (lambda X, y: (X * 1e30, y), "Row 0 of the features is zero, not finite, or too short"),
         (
             lambda X, y: (np.where(X == X[7, 3], np.nan, X), y),
-            "Row 7 of the features is zero, or",
+            "Row 7 of the features is zero, not",
         ),
         (lambda X, y: (X * (np.arange(len(X)) != 9)[:, None], y), "Row 9 of the features is zero"),
         (lambda X, y: (X, y[:-1]), "labels has 699 rows but features has 700"),
@@ -130,7 +159,7 @@ def test_what_compare_refuses(own, change, message):
             ["--features", "none.npy"],
             "none.npy cannot be used ([Errno 2] No such file",
         ),
-        (["--labels", "y.npy"], "--labels belong to --features"),
+        (["--labels", "y.npy"], "--labels need --features"),
         (["--features", "x.npy", "--check"], "options; leave out --check."),
         (
             ["--features", "x.npy", "--dataset", "digits"],
