@@ -162,7 +162,7 @@ def test_what_compare_refuses(own, change, message):
         (["--labels", "y.npy"], "--labels need --features"),
         (["--features", "x.npy", "--check"], "options; leave out --check."),
         (
-            ["--features", "x.npy", "--dataset", "digits"],
+            ["--features", "x.npy", "--dataset", "cifar10-mat"],
             "options; leave out --dataset.",
         ),
         (["--features", "x.npy", "--bits", "8"], "leave out --bits."),
