@@ -352,7 +352,7 @@ def precision_at_k(
 ) -> np.ndarray:
     """Precision of the first `k` items of each Hamming ranking, in expectation over ties.
 
-    Compared in chapter 5 with rankings that leave ties in the order of storage.
+    Built by hand in exercise 1 of chapter 5.
 
     Parameters
     ----------
