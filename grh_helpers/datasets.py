@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -82,19 +83,19 @@ class Split:
 
     Attributes
     ----------
-    queries, train, database : arrays of shape (rows, d), float64
+    queries, train, database : arrays of shape (rows, d), float64 or float32 as the data set
         Rows of unit length, minus the mean of all rows that are not queries.
-    query_labels, train_labels, database_labels : arrays of shape (rows,), int64
+    query_labels, train_labels, database_labels : arrays of shape (rows,), int64, or None
     query_index, train_index, database_index : arrays of shape (rows,), int64
         Row numbers in the data set; no row is in two parts.
     """
 
     queries: np.ndarray
-    query_labels: np.ndarray
+    query_labels: np.ndarray | None
     train: np.ndarray
-    train_labels: np.ndarray
+    train_labels: np.ndarray | None
     database: np.ndarray
-    database_labels: np.ndarray
+    database_labels: np.ndarray | None
     query_index: np.ndarray
     train_index: np.ndarray
     database_index: np.ndarray
@@ -102,14 +103,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Features of labelled images in a canonical order.
+    """Features in a canonical order, with or without labels and images.
 
     Attributes
     ----------
     name : str
-    features : array of shape (n, d), float64
-        GIST, 512 numbers per image, neither normalised nor centred.
-    labels : array of shape (n,), int64
+    features : array of shape (n, d), float64 or float32
+        GIST, 512 numbers per image, or vectors of one's own; neither normalised nor centred.
+    labels : array of shape (n,), int64, or None
         Index into `class_names`.
     class_names : list of str
     images : array of shape (n, 32, 32) or (n, 32, 32, 3), uint8, or None
@@ -120,24 +121,29 @@ class Dataset:
     Raises
     ------
     DataError
-        If features and labels do not match or features are not finite.
+        If features and labels do not match, or a row cannot be normalised: it is zero, not finite,
+        or its length is below 1e-15 or beyond what its dtype holds.
     """
 
     name: str
     features: np.ndarray = field(repr=False)
-    labels: np.ndarray = field(repr=False)
+    labels: np.ndarray | None = field(repr=False)
     class_names: list[str] = field(repr=False)
     images: np.ndarray | None = field(default=None, repr=False)
     nouns: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check that features and labels fit."""
-        x, y = self.features.shape, self.labels.shape
+        x = self.features.shape
+        y = x[:1] if self.labels is None else self.labels.shape
         fit = len(x) == 2 and y == x[:1]
         _need(fit, f"features and labels must have shapes (n, d) and (n,), got {x} and {y}.")
-        wrong = np.flatnonzero(~np.isfinite(self.features).all(axis=1)).tolist()
-        where = f"{len(wrong)} rows, the first is row {min(wrong, default=None)}"
-        _need(not wrong, f"features must be finite, got NaN or infinity in {where}; remove them.")
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(self.features, axis=1)
+        usable = (lengths >= 1e-15) & (lengths < np.inf)
+        if not usable.all():
+            wrong = "is zero, not finite, or too short or long to be normalised; remove or scale it"
+            raise DataError(f"Row {usable.argmin()} of the features {wrong}.")
 
     @classmethod
     def from_arrays(cls, features, labels=None, name: str = "arrays") -> Self:
@@ -145,9 +151,10 @@ class Dataset:
 
         Parameters
         ----------
-        features : array-like of shape (n, d)
+        features : array-like of shape (n, d), memory maps included
+            float32 stays float32 and is not copied, all else becomes float64.
         labels : array-like of shape (n,), optional
-            Classes, numbers or strings; without them all rows are of one class.
+            Classes, numbers or strings.
         name : str
 
         Returns
@@ -157,7 +164,7 @@ class Dataset:
         Raises
         ------
         DataError
-            If the features are no finite numbers, or features and labels do not match.
+            If the features are not numbers, or as for `Dataset`.
 
         Examples
         --------
@@ -167,10 +174,12 @@ class Dataset:
         """
         features = np.asarray(features)
         _need(features.dtype.kind in "biuf", f"features must be numbers, got {features.dtype}.")
-        labels = np.zeros(len(features), int) if labels is None else np.asarray(labels)
-        classes, members = np.unique(labels, return_inverse=True)
-        classes = [str(name) for name in classes]
-        return cls(name, features.astype(np.float64), members.astype(np.int64), classes)
+        dtype = np.float32 if features.dtype == np.float32 else np.float64
+        features = features.astype(dtype, copy=False)
+        if labels is None:
+            return cls(name, features, None, [])
+        classes, members = np.unique(np.asarray(labels), return_inverse=True)
+        return cls(name, features, members.astype(np.int64), [str(name) for name in classes])
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -193,7 +202,7 @@ class Dataset:
             By default 0.2 % of the rows and 2 % of the others, rounded up: 120 and 1,198 of
             CIFAR-10. For digits 120 and 300.
         stratify : bool
-            Give each class its share of queries and training set.
+            Give each class its share of queries and training set; needs labels.
         random_state : int or None
             Seed of the two draws by scikit-learn's ``train_test_split``.
 
@@ -204,7 +213,7 @@ class Dataset:
         Raises
         ------
         ValueError
-            If a part would be empty, or a row is zero and cannot be normalised.
+            If a part would be empty, or there are no labels to stratify by.
 
         Notes
         -----
@@ -216,10 +225,8 @@ class Dataset:
         >>> len(split.queries), len(split.train), len(split.database)
         (120, 300, 1377)
         """
-        lengths = np.linalg.norm(self.features, axis=1, keepdims=True)
-        zero = f"Row {np.argmin(lengths)} of the features"
-        _need(lengths.all(), f"{zero} is zero and cannot be normalised; remove it.")
         n, y = len(self), self.labels
+        _need(y is not None or not stratify, "Without labels there is nothing to stratify by.")
         if n_queries is None:
             n_queries = 120 if self.name == "digits" else -(-n // 500)
         draw = partial(train_test_split, random_state=random_state)
@@ -227,10 +234,11 @@ class Dataset:
         if n_train is None:
             n_train = 300 if self.name == "digits" else -(-len(others) // 50)
         database, train = draw(others, test_size=n_train, stratify=y[others] if stratify else None)
-        unit = self.features / lengths
-        unit -= unit[others].mean(axis=0)
+        unit = self.features / np.linalg.norm(self.features, axis=1, keepdims=True)
+        unit -= unit[others].mean(axis=0, dtype=np.float64)
         parts = (query, train, database)
-        return Split(*(array[rows] for rows in parts for array in (unit, y)), *parts)
+        labelled = ((unit[rows], None if y is None else y[rows]) for rows in parts)
+        return Split(*chain(*labelled), *parts)
 
 
 @dataclass(frozen=True)
