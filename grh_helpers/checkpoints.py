@@ -13,7 +13,7 @@ import pandas as pd
 from filelock import FileLock
 
 from grh_helpers._files import atomic
-from grh_helpers.datasets import available
+from grh_helpers.datasets import dataset_name
 
 __all__ = ["CheckpointError", "checkpoint", "recorded", "results_file"]
 
@@ -103,9 +103,7 @@ def checkpoint(
     ValueError
         If two figures have one key or there is none to compare.
     """
-    dataset = dataset or os.environ.get("GRH_DATASET") or "auto"
-    if dataset == "auto":
-        dataset = available()["auto"].name
+    dataset = dataset or dataset_name()
     figures = _figures(name, values, tolerance, relative)
     if record or os.environ.get("GRH_RECORD") == "1":
         _record(figures, dataset)
