@@ -422,7 +422,6 @@ def _open(name: str, home: Path, url: str = "", archive: StrPath | None = None) 
                 raise
             if path.exists():
                 warnings.warn(f"{error} This is done now.", stacklevel=3)
-        home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".grh_helpers.lock", mode=0o666):
             with suppress(DataError):
                 return _read(name, path)  # another process has made it meanwhile
