@@ -20,7 +20,7 @@ from grh_helpers import GRH, ITQ, LSH, plots
 from grh_helpers._files import atomic
 from grh_helpers.checkpoints import CheckpointError, checkpoint, results_file
 from grh_helpers.compare import compare, load_array, measure, readable, report, verdict
-from grh_helpers.datasets import DATASETS, available, data_home, load_dataset, prepare
+from grh_helpers.datasets import DATASETS, available, data_home, dataset_name, load_dataset, prepare
 from grh_helpers.experiment import exact_precision, map_table, ranking_split, sweep_draws
 
 __all__ = ["main"]
@@ -85,9 +85,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _run_dataset(options: argparse.Namespace) -> None:
-    found = available(options.data_home).get(options.dataset)
-    if found and found.state == "raw only":
-        _say(f"{found.name}: computing the GIST features, once; this takes about a minute")
+    name = dataset_name(options.dataset, options.data_home)
+    if available(options.data_home)[name][0] == "raw only":
+        _say(f"{name}: computing the GIST features, once; this takes about a minute")
     data = load_dataset(options.dataset, options.data_home)
     split, folder = data.split(), Path(options.output) / data.name
     bits, seeds, learned = options.bits, options.seeds, f"GRH {options.learner}"
@@ -202,10 +202,8 @@ def _info(options: argparse.Namespace) -> None:
     found = available(options.data_home)
     _say(f"data home: {data_home(options.data_home)}")
     for name, about in DATASETS.items():
-        entry = found[name]
-        where = f"{entry.size / 1e6:7.0f} MB  {entry.path}" if entry.path else about
-        state = f"{entry.state:<9} {where}" if name != "auto" else f"means {entry.name} now"
-        _say(f"{name:<12} {state}")
+        state, path = found.get(name, ("means", dataset_name("auto", options.data_home)))
+        _say(f"{name:<12} {state:<9} {path or about}")
 
 
 def _parser() -> argparse.ArgumentParser:

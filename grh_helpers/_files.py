@@ -1,7 +1,6 @@
 """Writing a file completely or not at all."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +34,11 @@ def atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         raise ValueError(f"{path} is a folder or a device; give the path of a file.")
     # Only the beginning of the name, because file systems limit a name to 255 bytes.
     temporary = target.with_name(f".{target.name[:24]}.{uuid4().hex[:12]}.tmp")
-    encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode, encoding=encoding) as file:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
         if target.exists():
-            shutil.copymode(target, temporary)
+            temporary.chmod(target.stat().st_mode)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
