@@ -126,14 +126,14 @@ class _State(NamedTuple):
         step = max(1, BLOCK // len(flips))
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
-            values = np.stack([_values(block, *chunk) for chunk in self.chunks], axis=1)
-            buckets = values.astype(np.intp).take(probed, axis=1) ^ flips
+            values = np.array([_values(block, *chunk) for chunk in self.chunks], np.intp)
+            buckets = values.T.take(probed, axis=1) ^ flips
             starts = self.offsets.take(buckets)
             counts = self.offsets.take(buckets + 1) - starts
             candidates = counts.sum(axis=1)
             # Runs end where the candidates fill a block; each run is gathered or, if that is
             # cheaper, scanned.
-            full = np.flatnonzero(np.diff(np.cumsum(candidates) // BLOCK)) + 1
+            full = np.flatnonzero(np.ediff1d(np.cumsum(candidates) // BLOCK)) + 1
             for i, j in pairwise([0, *full, len(block)]):
                 work = counts[i:j].size * PROBE_COST + candidates[i:j].sum() * cost
                 if work > (j - i) * len(self.words):
@@ -154,7 +154,7 @@ class _State(NamedTuple):
         for j, chunk in enumerate(self.chunks[:-1]):
             first &= (table <= j) | (np.bitwise_count(_values(differing, *chunk)) > radii[j])
         ends = np.searchsorted(near[first], np.cumsum(counts))
-        return places[first], np.diff(ends, prepend=0)
+        return places[first], np.ediff1d(ends, to_begin=ends[0])
 
     def _scan(self, queries, radius: int, k: int | None) -> Iterator[Answer]:
         """Compare the queries with every code."""
@@ -360,8 +360,7 @@ class HammingIndex:
         with _adding:
             old = self._state
             if (vectors is None) != (old.vectors is None):
-                have = "without" if old.vectors is None else "with"
-                raise ValueError(f"The index was built {have} vectors; add items {have} vectors.")
+                raise ValueError("Give vectors if the index was built with them, and only then.")
             items = self._check_items(pack_words(codes, self.n_bits), vectors)
             pairs = zip((old.words, old.vectors, old.norms), items, strict=True)
             joined = [None if new is None else np.concatenate([kept, new]) for kept, new in pairs]
