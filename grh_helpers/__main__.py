@@ -3,9 +3,30 @@
 run   Hash the data with LSH, ITQ and GRH, search within every Hamming radius and among as many
       candidates for every query, rank by Hamming distance, print the tables, and write figures and
       CSV files. With --features: is hashing worth it on vectors of one's own?
+
+      --dataset NAME    auto, digits, cifar10 or cifar10-mat; by default $GRH_DATASET, else auto
+      --data-home DIR   where data and caches are; by default $GRH_DATA_HOME, else a cache folder
+      --output DIR      where the folder of results goes (output)
+      --bits N          length of the codes, 1 to 1024 (16)
+      --alpha X         GRH: weight of the graph, 0 to 1 (1.0)
+      --iterations N    GRH: rounds of steps A and B (1)
+      --learner NAME    GRH: what learns a bit, svm, ridge or kernel (svm)
+      --max-radius N    largest Hamming radius, in bits (10)
+      --seeds N         draws of the hyperplanes to average, 1 to 1000 (5)
+      --check           compare the figures with those in results/, all other options as they are
+      --record          write the figures to results/ (for maintainers), likewise
+
+      --features FILE   your own vectors, .npy or .npz, instead of a data set
+      --labels FILE     their classes, for GRH, precision and mAP
+
 data  Download, verify and cache a data set. CIFAR-10 is 170 MB, and its GIST features take about a
       minute. An interrupted download resumes.
-info  Say which data are on this machine, where, and what 'auto' means now.
+
+      --dataset NAME, --data-home DIR   as above; auto is cifar10
+      --url URL         a mirror to download from instead of the official host
+      --archive FILE    a file on this machine to use instead of a download
+
+info  Say which data are on this machine, where (--data-home DIR), and what auto means now.
 """
 
 from __future__ import annotations
@@ -16,6 +37,7 @@ import io
 import os
 import sys
 import tempfile
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -34,15 +56,21 @@ from grh_helpers.experiment import map_table, ranking_split, sweep_draws
 
 __all__ = ["main"]
 
-# What goes with what, besides --data-home.
+_MODEL = {"bits": 16, "alpha": 1.0, "iterations": 1, "learner": "svm", "max_radius": 10, "seeds": 5}
+_WHERE = {"data_home": None, "dataset": None, "output": "output"}
+# Which options go together, with their default values.
 _OPTIONS = {
-    "run": {"dataset", "bits", "alpha", "iterations", "learner", "max_radius", "seeds", "output"},
-    "run --check": {"dataset", "check", "output"},
-    "run --record": {"dataset", "record", "output"},
-    "run --features": {"features", "labels", "output"},
-    "data": {"dataset", "url", "archive"},
-    "info": set(),
+    "run": _WHERE | _MODEL,
+    "run --check": _WHERE | {"check": False},
+    "run --record": _WHERE | {"record": False},
+    "run --features": {"features": None, "labels": None, "output": "output"},
+    "data": {"data_home": None, "dataset": None, "url": None, "archive": None},
+    "info": {"data_home": None},
 }
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _say(*texts: str) -> None:
@@ -73,7 +101,7 @@ def _run(options: argparse.Namespace) -> None:
     check_whole("--max-radius", options.max_radius, 0)
     grh = partial(GRH, alpha=options.alpha, n_iter=options.iterations, learner=options.learner)
     swept = {"LSH": LSH, f"GRH {options.learner}": grh}
-    _say(f"loading {options.dataset}; where its GIST is not cached, computing it takes a minute")
+    _say("loading the data; where GIST is not cached, computing it takes about a minute")
     data = load_dataset(options.dataset, options.data_home)
     split, folder = data.split(), Path(options.output) / data.name
     with _results(folder) as unfinished:
@@ -158,7 +186,8 @@ def _run_own(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    name = "cifar10" if options.dataset == "auto" else options.dataset
+    name = options.dataset or os.environ.get("GRH_DATASET") or "auto"
+    name = "cifar10" if name == "auto" else name
     if name == "digits" and (options.url or options.archive):
         raise ValueError("The digits come with scikit-learn; leave out --url and --archive.")
     if name != "digits":
@@ -173,29 +202,6 @@ def _info(options: argparse.Namespace) -> None:
     for name, about in DATASETS.items():
         state, path = found.get(name, ("means", dataset_name("auto", options.data_home)))
         _say(f"{name:<12} {state:<9} {path or about}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("grh_helpers", description=__doc__, formatter_class=raw)
-    add, default = parser.add_argument, os.environ.get("GRH_DATASET") or "auto"
-    add("command", choices=["run", "data", "info"])
-    add("--data-home", metavar="FOLDER", help="by default $GRH_DATA_HOME, else a folder of yours")
-    add("--dataset", default=default, choices=DATASETS, help="by default $GRH_DATASET, else auto")
-    add("--bits", type=int, default=16, help="length of the codes (%(default)s)")
-    add("--alpha", type=float, default=1.0, help="GRH: weight of the graph, 0 to 1 (%(default)s)")
-    add("--iterations", type=int, default=1, help="GRH: rounds of steps A and B (%(default)s)")
-    add("--learner", choices=["svm", "ridge", "kernel"], default="svm", help="what GRH learns with")
-    add("--max-radius", type=int, default=10, help="largest Hamming radius, in bits (%(default)s)")
-    add("--seeds", type=int, default=5, help="draws of the hyperplanes to average (%(default)s)")
-    add("--output", default="output", help="where the folder of results goes (%(default)s)")
-    add("--check", action="store_true", help="compare the figures with those in results/")
-    add("--record", action="store_true", help="write the figures to results/ (for maintainers)")
-    add("--features", metavar="FILE", help="your own vectors, .npy or .npz, instead of a data set")
-    add("--labels", metavar="FILE", help="their classes, for GRH, precision and mAP")
-    add("--url", help="a mirror to download from instead of the official host")
-    add("--archive", metavar="FILE", help="a file on this machine to use instead of a download")
-    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,14 +219,20 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal shows ? for ✓
-    parser = _parser()
+    raw = argparse.RawDescriptionHelpFormatter  # keeps the lines of the text above
+    parser = argparse.ArgumentParser("python -m grh_helpers", None, __doc__, formatter_class=raw)
+    parser.add_argument("command", choices=["run", "data", "info"])
+    defaults = dict(ChainMap(*_OPTIONS.values()))
+    for name, default in defaults.items():
+        kind = {"action": "store_true"} if default is False else {"type": type(default or "")}
+        parser.add_argument(_flag(name), default=default, help=argparse.SUPPRESS, **kind)
     options = parser.parse_args(arguments)
-    given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+    given = {name for name, default in defaults.items() if getattr(options, name) != default}
     extra = [f" --{name}" for name in ("features", "check", "record") if name in given]
     mode = options.command + "".join(extra[:1])
-    for name in sorted(given - _OPTIONS.get(mode, set()) - {"command", "data_home"}):
+    for name in sorted(given - {*_OPTIONS.get(mode, [])}):
         fitting = " or ".join(other for other, names in _OPTIONS.items() if name in names)
-        parser.error(f"--{name.replace('_', '-')} goes with {fitting}, not with {mode}")
+        parser.error(f"{_flag(name)} goes with {fitting}, not with {mode}")
     matplotlib.use("agg")
     plots.use_style()
     actions = {"run --features": _run_own, "data": _data, "info": _info}

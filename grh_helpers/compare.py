@@ -16,7 +16,6 @@ from sklearn.neighbors import kneighbors_graph
 from tqdm import tqdm
 
 from grh_helpers import plots
-from grh_helpers.codes import check_whole
 from grh_helpers.datasets import Split
 from grh_helpers.evaluation import bootstrap_ci, budget_sweep, exact_sweep, mean_average_precision
 from grh_helpers.experiment import METHODS, Methods
@@ -106,7 +105,6 @@ def compare(
     ValueError
         If a parameter is out of range; as the estimators.
     """
-    check_whole("seeds", seeds, 1)
     queries, database = split.queries, split.database
     labels = split.query_labels, split.database_labels
     learned, graph = METHODS, None
@@ -204,8 +202,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
         f"A code takes {chosen['bytes']} bytes, a vector {exact['bytes']}, which re-ranking needs.",
         f"A query takes {chosen['query_us']} microseconds, exact search {exact['query_us']}.",
         f"Hashing is {worth}.",
-        f"Intervals hold 95 %: {table['queries'][0]} queries and {table['draws'].max()} draws are "
-        f"resampled; the {exact['budget']} rows of the database stay the same.",
+        f"Intervals hold 95 %: {table['queries'][0]} queries, {table['draws'].max()} draws.",
     ]
 
 

@@ -70,7 +70,7 @@ def test_the_verdict_quotes_the_table(table):
     quoted = {float(x) for x in re.findall(r"\d\.\d\d", text)}
     known = {float(f"{x:.2f}") for x in table.filter(regex="recall|precision").stack()}
     assert len(quoted) > 3 and quoted <= known
-    assert "70 queries and 2 draws are resampled; the 397 rows of the database" in text
+    assert "Intervals hold 95 %: 70 queries, 2 draws." in text
 
 
 def test_the_verdict_names_the_best_and_the_others_of_its_size(table):
@@ -163,12 +163,6 @@ def test_own_vectors_that_are_refused(own, change, message, tmp_path, capsys):
     assert __main__.main(["run", *options]) == 1
     error = capsys.readouterr().err
     assert re.search(message, error) and error.startswith("error: ") and error.count("\n") == 1
-
-
-@pytest.mark.parametrize("seeds", [0, 2.5])
-def test_a_wrong_number_of_draws(own, seeds):
-    with pytest.raises(ValueError, match="seeds must be a whole number of at least 1, got"):
-        run(*own, seeds=seeds)
 
 
 @pytest.mark.parametrize(
