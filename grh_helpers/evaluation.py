@@ -1,6 +1,6 @@
 """Measures of retrieval: precision by Hamming radius, tie-aware rankings, intervals.
 
-Two rules hold throughout, and every result carries them in ``frame.attrs["protocol"]``.
+Two rules hold throughout.
 Empty rule: a query without any candidate scores 0; the same mean over the other queries, and
 their share, stand beside it. Tie rule: items at the same Hamming distance are in random order,
 and a measure is its expected value over all those orders (McSherry and Najork 2008), never its
@@ -14,19 +14,15 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_X_y
 
-from grh_helpers.codes import check_codes, check_whole, hamming, pack_words
+from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
-from grh_helpers.index import HammingIndex, exact_search
+from grh_helpers.index import HammingIndex
 
-__all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "exact_precision"]
-__all__ += ["mean_average_precision", "precision_at_k", "precision_recall_curve", "radius_sweep"]
-
-_RULES = {
-    "tie_rule": "expected value over random orders of equal Hamming distances",
-    "empty_rule": "a query without candidates scores 0",
-}
+__all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "exact_precision", "exact_sweep"]
+__all__ += ["mean_average_precision", "mean_over_queries", "precision_at_k"]
+__all__ += ["precision_recall_curve", "radius_sweep"]
 
 
 def radius_sweep(
@@ -58,7 +54,7 @@ def radius_sweep(
     k : int, default=10
         Number of items retrieved.
     per_query : bool, default=False
-        One row a radius and query instead of one a radius, for intervals and tests.
+        One row a radius and query instead of one a radius, for intervals and percentiles.
 
     Returns
     -------
@@ -67,7 +63,7 @@ def radius_sweep(
         over queries with a candidate, NaN if there is none), ``nonempty`` (their share),
         ``candidates`` (mean number per query) and ``seconds`` (per query, for search and
         re-ranking at this radius). With `per_query`: ``radius``, ``query``, ``precision``,
-        ``candidates``.
+        ``candidates`` and ``seconds``, which is the same for all queries of a radius.
 
     Raises
     ------
@@ -84,22 +80,36 @@ def radius_sweep(
     0       0        1.0         1.0
     1       2        1.0         3.0
     """
-    (queries, database), labels = _parts(split)
-    query_codes, database_codes, *labels = _check(query_codes, database_codes, *labels)
+    queries, database, *labels = _parts(split)
     index, frames = HammingIndex(database_codes, database), []
     for radius in radii:
-        start = time.perf_counter()
-        found, _ = index.search(query_codes, radius, k, queries)
-        seconds = (time.perf_counter() - start) / len(found)
-        rows = _rows("radius", radius, found, labels)
-        rows["candidates"] = index.count(query_codes, radius)
-        frames.append(rows if per_query else _means(rows).assign(seconds=seconds))
-    frame = _stack(frames, "radius")
-    details = {} if isinstance(split, tuple) else {"n_train": len(split.train)}
-    details |= {"k": k, "metric": f"precision@{k} after exact cosine re-ranking of the candidates"}
-    details["tie_rule"] = "equal cosines: the lower row number first"
-    frame.attrs["protocol"] = _protocol(query_codes, database_codes, **details)
-    return frame
+        rows, _ = _search(index, query_codes, queries, labels, k, radius=radius)
+        frames.append(rows.assign(candidates=index.count(query_codes, radius)))
+    rows = pd.concat(frames, ignore_index=True)
+    return rows if per_query else mean_over_queries(rows, ["radius"])
+
+
+def mean_over_queries(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Average rows of queries, in both readings of a query without candidates.
+
+    Built by hand in chapter 5.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As `radius_sweep` returns them with `per_query`; further columns may tell groups apart.
+    by : list of str
+        Columns that tell the groups apart.
+
+    Returns
+    -------
+    DataFrame
+        One row per group, the columns `by`, then those of `radius_sweep`.
+    """
+    found = rows["candidates"] > 0
+    rows = rows.assign(precision_nonempty=rows["precision"].where(found), nonempty=found)
+    columns = ["precision", "precision_nonempty", "nonempty", "candidates", "seconds"]
+    return rows.groupby(by, sort=False)[columns].mean().reset_index()
 
 
 def budget_sweep(
@@ -110,6 +120,7 @@ def budget_sweep(
     k: int = 10,
     *,
     scores: np.ndarray | None = None,
+    true: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Measure search with the same number of candidates for every query, and exact re-ranking.
 
@@ -128,13 +139,17 @@ def budget_sweep(
     scores : ndarray of float, shape (n_queries, n_bits), optional
         The queries' ``decision_function``: candidates in query-directed order instead, where a
         surer bit counts more (Lv et al., VLDB 2007).
+    true : ndarray of int, shape (n_queries, k), optional
+        Ids of the true neighbours, if they are known, as `exact_sweep` returns them; otherwise
+        they are searched for.
 
     Returns
     -------
     DataFrame
         One row per budget and query with the columns ``budget``, ``query``, ``precision`` (share
-        of the k retrieved that have the query's label; left out without labels) and ``recall``
-        (share of the k true neighbours, those of exact cosine search, that are retrieved).
+        of the k retrieved that have the query's label; left out without labels), ``recall``
+        (share of the k true neighbours, those of exact cosine search, that are retrieved) and
+        ``seconds`` (per query, the same for all queries of a budget).
 
     Raises
     ------
@@ -145,7 +160,8 @@ def budget_sweep(
     --------
     >>> vectors = np.array([[3.0, 1.0], [1.0, 3.0], [-1.0, 0.0]])
     >>> codes = vectors >= 0
-    >>> budget_sweep(codes, codes, (vectors, None, vectors, None), [1, 2], k=1)
+    >>> frame = budget_sweep(codes, codes, (vectors, None, vectors, None), [1, 2], k=1)
+    >>> frame.drop(columns="seconds")
        budget  query  recall
     0       1      0     1.0
     1       1      1     0.0
@@ -154,17 +170,45 @@ def budget_sweep(
     4       2      1     1.0
     5       2      2     1.0
     """
-    (queries, database), labels = _parts(split)
-    if labels[0] is not None:
-        query_codes, database_codes, *labels = _check(query_codes, database_codes, *labels)
+    queries, database, *labels = _parts(split, labelled=False)
     index, frames = HammingIndex(database_codes, database), []
-    check_whole("k", k, 1, len(index))
-    true, _ = exact_search(queries, database, k)
+    true = exact_sweep(split, k)[1] if true is None else true
+    check_rows("true", true, "queries", queries)
     for budget in budgets:
-        found, _ = index.search(query_codes, None, k, queries, budget=budget, scores=scores)
+        rows, found = _search(index, query_codes, queries, labels, k, scores, budget=budget)
         recall = (found[:, :, None] == true[:, None, :]).any(axis=1).mean(axis=1)
-        frames.append(_rows("budget", budget, found, labels).assign(recall=recall))
-    return _stack(frames, "budget")
+        frames.append(rows.assign(recall=recall))
+    return pd.concat(frames, ignore_index=True)
+
+
+def exact_sweep(split: Split | tuple, k: int = 10) -> tuple[pd.DataFrame, np.ndarray]:
+    """Measure exact cosine search over the whole database, what all methods are compared with.
+
+    Parameters
+    ----------
+    split : Split or tuple of four arrays
+        As for `budget_sweep`.
+    k : int, default=10
+        Number of items retrieved.
+
+    Returns
+    -------
+    rows : DataFrame
+        As of `budget_sweep`, with the size of the database as the budget.
+    true : ndarray of int64, shape (n_queries, k)
+        Ids of the true neighbours, best first.
+
+    Raises
+    ------
+    ValueError
+        As `budget_sweep`.
+    """
+    queries, database, *labels = _parts(split, labelled=False)
+    # One bucket that holds everything, as in `exact_search`; building it is not timed.
+    index = HammingIndex(np.zeros((len(database), 1), bool), database)
+    check_whole("k", k, 1, len(index))
+    rows, true = _search(index, np.zeros((len(queries), 1), bool), queries, labels, k, radius=0)
+    return rows.assign(budget=len(index), recall=1.0).drop(columns="radius"), true
 
 
 def exact_precision(split: Split | tuple, k: int = 10) -> np.ndarray:
@@ -187,65 +231,35 @@ def exact_precision(split: Split | tuple, k: int = 10) -> np.ndarray:
     ValueError
         If vectors and labels do not agree in number, or `k` is invalid.
     """
-    vectors, _ = _parts(split)
-    one_bucket = [np.zeros((len(rows), 1), dtype=bool) for rows in vectors]
-    return radius_sweep(*one_bucket, split, [0], k, per_query=True)["precision"].to_numpy()
+    _parts(split)  # says so where labels are missing
+    return exact_sweep(split, k)[0]["precision"].to_numpy()
 
 
-def _parts(split: Split | tuple) -> tuple[tuple, tuple]:
-    """Return the vectors of queries and database, and the labels of both."""
+def _parts(split: Split | tuple, labelled: bool = True) -> tuple:
+    """Return queries, database and the labels of both, or say what is wrong with them."""
     if not isinstance(split, tuple):
         split = split.queries, split.query_labels, split.database, split.database_labels
-    if len(split) != 4:
-        need = "(queries, query_labels, database, database_labels)"
-        raise ValueError(f"Give a Split or a tuple {need}, got one of length {len(split)}.")
-    return split[::2], split[1::2]
-
-
-def _rows(name: str, value: int, found: np.ndarray, labels) -> pd.DataFrame:
-    """Tabulate, by query, the share of the items found, -1 where there is none, with its label."""
-    frame = pd.DataFrame({name: value, "query": np.arange(len(found))})
-    if labels[0] is not None:
-        query_labels, database_labels = labels
-        hits = (found >= 0) & (database_labels[found] == query_labels[:, None])
-        frame["precision"] = hits.mean(axis=1)
-    return frame
-
-
-def _stack(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
-    if not frames:
-        raise ValueError(f"There is nothing to sweep; pass at least one {name}.")
-    return pd.concat(frames, ignore_index=True)
-
-
-def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average the queries of a radius, in both readings of one without candidates."""
-    precision, found = rows["precision"].to_numpy(), rows["candidates"].to_numpy() > 0
-    nonempty = precision[found].mean() if found.any() else np.nan
-    columns = {"precision": precision.mean(), "precision_nonempty": nonempty}
-    columns |= {"nonempty": found.mean(), "candidates": rows["candidates"].mean()}
-    return pd.DataFrame({"radius": rows["radius"][:1], **columns})
-
-
-def _protocol(query_codes, database_codes, **details) -> dict:
-    sizes = {"n_queries": len(query_codes), "n_database": len(database_codes)}
-    return {**sizes, "n_bits": np.shape(query_codes)[1], **_RULES, **details}
-
-
-def _check(query_codes, database_codes, query_labels, database_labels):
-    """Return all four as arrays, or say what is wrong with them."""
-    database_codes = check_codes(database_codes)
-    query_codes = check_codes(query_codes, database_codes.shape[1])
-    query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
-    parts = ("query", query_codes, query_labels), ("database", database_codes, database_labels)
-    for name, codes, labels in parts:
-        if labels.shape != (len(codes),) or not len(codes):
-            need = f"{name}_codes and {name}_labels must have the same number of rows, at least one"
-            raise ValueError(f"{need}, got shapes {codes.shape} and {labels.shape}.")
+    queries, query_labels, database, database_labels = split
+    if query_labels is None and not labelled:
+        return queries, database, None, None
+    queries, query_labels = check_X_y(queries, query_labels, dtype=None)
+    database, database_labels = check_X_y(database, database_labels, dtype=None)
     if (query_labels.dtype.kind in "US") != (database_labels.dtype.kind in "US"):
         kinds = f"{query_labels.dtype} and {database_labels.dtype}"
         raise ValueError(f"Labels of queries and database must be of one kind, got {kinds}.")
-    return query_codes, database_codes, query_labels, database_labels
+    return queries, database, query_labels, database_labels
+
+
+def _search(index: HammingIndex, query_codes, queries, labels, k: int, scores=None, **limit):
+    """Search within a radius or budget; return a row per query, and the ids found."""
+    start = time.perf_counter()
+    found, _ = index.search(query_codes, k=k, queries=queries, scores=scores, **limit)
+    seconds = (time.perf_counter() - start) / len(found)
+    rows = pd.DataFrame({**limit, "query": np.arange(len(found))})
+    if labels[0] is not None:
+        hits = (found >= 0) & (labels[1][found] == labels[0][:, None])  # -1: nothing found
+        rows["precision"] = hits.mean(axis=1)
+    return rows.assign(seconds=seconds), found
 
 
 def _by_distance(query_codes, database_codes, query_labels, database_labels):
@@ -254,14 +268,14 @@ def _by_distance(query_codes, database_codes, query_labels, database_labels):
     A ranking by Hamming distance is known, up to ties, by these two counts alone, so nothing is
     sorted. Returns two int64 arrays of shape (n_queries, n_bits + 1).
     """
-    query_codes, database_codes, query_labels, database_labels = _check(
-        query_codes, database_codes, query_labels, database_labels
-    )
+    case = query_codes, query_labels, database_codes, database_labels
+    query_codes, database_codes, query_labels, database_labels = _parts(case)
+    n_bits = database_codes.shape[1]
     # With the database sorted by label, the relevant items of a query are one slice.
     order = np.argsort(database_labels, kind="stable")
     first = np.searchsorted(database_labels[order], query_labels, side="left")
     last = np.searchsorted(database_labels[order], query_labels, side="right")
-    items, n_bits = pack_words(database_codes)[order], database_codes.shape[1]
+    items, query_codes = pack_words(database_codes)[order], check_codes(query_codes, n_bits)
     everything = np.zeros((len(query_codes), n_bits + 1), dtype=np.int64)
     relevant = np.zeros_like(everything)
     for i, query in enumerate(pack_words(query_codes)):
@@ -411,18 +425,13 @@ def precision_recall_curve(
     """
     n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
     n, r = np.cumsum(n, axis=1), np.cumsum(r, axis=1)
-    alone = np.flatnonzero(r[:, -1] == 0)
-    if len(alone):
-        reason = "has no relevant item in the database, so its recall is undefined"
-        raise ValueError(f"Query {alone[0]} {reason}; leave it out.")
-    precision, found = r / np.maximum(n, 1), n > 0
-    totals, counts = precision.sum(axis=0), found.sum(axis=0)
-    nonempty = np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    columns = {"radius": np.arange(n.shape[1]), "recall": (r / r[:, -1:]).mean(axis=0)}
-    columns |= {"precision": precision.mean(axis=0), "precision_nonempty": nonempty}
-    frame = pd.DataFrame({**columns, "nonempty": found.mean(axis=0)})
-    frame.attrs["protocol"] = _protocol(query_codes, database_codes, metric="Hamming ball")
-    return frame
+    if not r[:, -1].all():
+        alone = f"Query {r[:, -1].argmin()} has no relevant item in the database"
+        raise ValueError(f"{alone}, so its recall is undefined; leave it out.")
+    precision, found = pd.DataFrame(r / np.maximum(n, 1)), pd.DataFrame(n > 0)
+    columns = {"radius": precision.columns, "recall": (r / r[:, -1:]).mean(axis=0)}
+    columns |= {"precision": precision.mean(), "precision_nonempty": precision.where(found).mean()}
+    return pd.DataFrame({**columns, "nonempty": found.mean()})
 
 
 def bootstrap_ci(
@@ -453,7 +462,7 @@ def bootstrap_ci(
     ------
     ValueError
         If there are fewer than two values (queries, draws), or some are not finite, or `level` is
-        not in (0, 1).
+        not in [0, 1].
 
     References
     ----------
@@ -465,8 +474,6 @@ def bootstrap_ci(
     if values.ndim not in (1, 2) or min(values.shape) < 2 or not np.isfinite(values).all():
         need = "values must be a list, or a table, of at least two finite numbers each way"
         raise ValueError(f"{need}, got shape {values.shape}.")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
     rng, means = check_random_state(random_state), []
     batch = max(1, 10**7 // len(values))  # memory for so many numbers, whatever there is
     for start in range(0, n_resamples, batch):

@@ -7,7 +7,8 @@ else, so that two places cannot disagree about one quantity.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,24 +80,12 @@ def ranking_split(dataset: Dataset) -> Split:
     return dataset.split(size, size, stratify=True)
 
 
-def _draws(split: Split, methods: Methods, n_bits, seeds: int, progress: bool) -> Iterator[tuple]:
-    """Yield name, code length, seed and codes of each draw; a seed is the same for all methods."""
-    check_whole("seeds", seeds, 1)
-    jobs = list(itertools.product(range(seeds), methods, n_bits))
-    for seed, name, bits in tqdm(jobs, disable=None if progress else True):
-        yield name, bits, seed, encode(methods[name](bits, random_state=seed), split)
-
-
 def sweep_draws(
     split: Split,
     methods: Methods = METHODS,
     radii: Iterable[int] = range(11),
     n_bits: int = 16,
     seeds: int = 5,
-    *,
-    k: int = 10,
-    per_query: bool = False,
-    progress: bool = False,
 ) -> pd.DataFrame:
     """Sweep the radii for several methods and draws of their hyperplanes. By hand in chapter 5.
 
@@ -112,39 +101,24 @@ def sweep_draws(
         Length of the codes.
     seeds : int, default=5
         Number of draws: the seeds 0, 1, …, the same for every method.
-    k : int, default=10
-        Number of items retrieved.
-    per_query : bool, default=False
-        One row per query, as `radius_sweep` returns it.
-    progress : bool, default=False
-        Show a progress bar on terminals.
 
     Returns
     -------
     DataFrame
-        Rows of `radius_sweep` with the columns ``method`` and ``seed`` in front.
+        Rows of `radius_sweep`, one per query, with the columns ``method``, ``n_bits`` and
+        ``seed``; `mean_over_queries` averages them.
 
     Raises
     ------
     ValueError
         If there is no method or draw; as the estimators and `radius_sweep`.
     """
-    radii = list(radii)
-    frames = {
-        (name, seed): radius_sweep(*codes, split, radii, k, per_query=per_query)
-        for name, _, seed, codes in _draws(split, methods, [n_bits], seeds, progress)
-    }
-    frame = pd.concat(frames, names=["method", "seed"])
-    return frame.reset_index(["method", "seed"]).reset_index(drop=True)
+    sweep = partial(radius_sweep, split=split, radii=list(radii), per_query=True)
+    return _draws(sweep, split, methods, [n_bits], seeds)
 
 
 def map_table(
-    split: Split,
-    methods: Methods = METHODS,
-    n_bits: Iterable[int] = (16, 32, 64),
-    seeds: int = 3,
-    *,
-    progress: bool = False,
+    split: Split, methods: Methods = METHODS, n_bits: Iterable[int] = (16, 32, 64), seeds: int = 3
 ) -> pd.DataFrame:
     """Mean average precision of Hamming rankings by method and code length.
 
@@ -158,13 +132,11 @@ def map_table(
         Code lengths.
     seeds : int, default=3
         Number of draws: the seeds 0, 1, …, the same for every method.
-    progress : bool, default=False
-        Show a progress bar on terminals.
 
     Returns
     -------
     DataFrame
-        One row per draw with the columns ``method``, ``n_bits``, ``seed`` and ``map``.
+        One row per draw with the columns ``map``, ``method``, ``n_bits`` and ``seed``.
 
     Raises
     ------
@@ -172,8 +144,18 @@ def map_table(
         If there is no method, code length or draw; as the estimators and `mean_average_precision`.
     """
     labels = split.query_labels, split.database_labels
-    rows = [
-        (name, bits, seed, mean_average_precision(*codes, *labels))
-        for name, bits, seed, codes in _draws(split, methods, n_bits, seeds, progress)
-    ]
-    return pd.DataFrame(rows, columns=["method", "n_bits", "seed", "map"])
+
+    def measure(*codes) -> pd.DataFrame:
+        return pd.DataFrame({"map": [mean_average_precision(*codes, *labels)]})
+
+    return _draws(measure, split, methods, n_bits, seeds)
+
+
+def _draws(measure: Callable, split: Split, methods: Methods, n_bits, seeds: int) -> pd.DataFrame:
+    """Measure the codes of every draw; a seed is the same for all methods."""
+    check_whole("seeds", seeds, 1)
+    frames = []
+    for seed, name, bits in tqdm([*itertools.product(range(seeds), methods, n_bits)], disable=None):
+        frame = measure(*encode(methods[name](bits, random_state=seed), split))
+        frames.append(frame.assign(method=name, n_bits=bits, seed=seed))
+    return pd.concat(frames, ignore_index=True)

@@ -16,25 +16,30 @@ def own():
     return rng.normal(size=(4, 24))[labels] + rng.normal(size=(700, 24)), labels
 
 
+def run(features, labels=None, **options):
+    split = Dataset.from_arrays(features, labels).split(70, 233, random_state=0)
+    return compare.compare(split, **options)
+
+
 @pytest.fixture(scope="module")
 def table(own):
-    return compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 90], seeds=2)
+    return run(*own, n_bits=[8, 16, 32], budgets=[30, 90], seeds=2)
 
 
 def test_exact_search_finds_everything_and_so_does_a_budget_for_everything(own):
     methods = {"LSH": LSH, "ITQ": ITQ}
-    table = compare.measure(Dataset.from_arrays(*own).split(), methods, [8], [30, 10**6])
+    table = compare.compare(Dataset.from_arrays(*own).split(), methods, [8], [30, 10**6])
     everything = table[(table["method"] == "exact") | (table["budget"] == 10**6)]
     assert (everything["recall"] == 1).all() and everything["precision"].round(9).nunique() == 1
     assert len(everything) == 3 and (table.loc[table["budget"] == 30, "recall"] < 1).all()
 
 
-@pytest.mark.parametrize(
-    ("budgets", "kept"), [([30, 99, 100, 500], [30, 99]), ([100, 10**6], [39])]
-)
-def test_budgets_near_the_whole_database_are_left_out(own, budgets, kept):
-    found = compare.compare(own[0], n_bits=[8], budgets=budgets, seeds=1)  # 397 in the database
-    assert found["budget"].unique().tolist() == [397, *kept]
+@pytest.mark.parametrize(("n", "kept"), [(420, [29]), (700, [39]), (800, [100])])
+def test_budgets_near_the_whole_database_are_left_out(own, n, kept):
+    features = np.resize(own[0], (n, 24))
+    split = Dataset.from_arrays(features).split(n // 10, n // 3)
+    found = compare.compare(split, n_bits=[8], seeds=1, k=29)
+    assert found["budget"].unique().tolist() == [len(split.database), *kept]
 
 
 def test_methods_and_lengths(table, own):
@@ -42,7 +47,7 @@ def test_methods_and_lengths(table, own):
     pairs = set(zip(table["method"], table["n_bits"], strict=True))
     learned = {(name, bits) for name in ("LSH", "GRH svm", "GRH kernel") for bits in (8, 16, 32)}
     assert pairs == learned | {("ITQ", 8), ("ITQ", 16), ("exact", 24 * 32)}
-    without = compare.compare(own[0], n_bits=[8], budgets=[30])
+    without = run(own[0], n_bits=[8], budgets=[30])
     assert set(without["method"]) == {"exact", "LSH", "ITQ", "GRH ridge"}
     assert not {"precision", "map"} & set(without)
 
@@ -55,7 +60,7 @@ def test_labels_help_the_ranking_and_more_bits_the_recall(table):
 
 
 def test_the_same_seed_gives_the_same_figures(own, table):
-    again = compare.compare(*own, n_bits=[8, 16, 32], budgets=[30, 90], seeds=2)
+    again = run(*own, n_bits=[8, 16, 32], budgets=[30, 90], seeds=2)
     columns = [name for name in table if not name.endswith("_us")]
     assert again[columns].equals(table[columns])
 
@@ -65,24 +70,27 @@ def test_the_verdict_quotes_the_table(table):
     quoted = {float(x) for x in re.findall(r"\d\.\d\d", text)}
     known = {float(f"{x:.2f}") for x in table.filter(regex="recall|precision").stack()}
     assert len(quoted) > 3 and quoted <= known
-    assert "over queries and 2 draws of each method" in text
-    one = " ".join(compare.verdict(table.assign(draws=1)))
-    assert "over queries, resampled" in one and "draws" not in one
+    assert "Intervals hold 95 %: 70 queries, 2 draws." in text
 
 
-def test_the_verdict_compares_with_lsh_unless_lsh_is_best(table):
-    table = table[table["method"].isin(["exact", "LSH"])]
-    text = " ".join(compare.verdict(table))
-    assert "Recall@10: LSH with 32 bits" in text and "LSH of that length" not in text
-    better = table[1:].assign(method="ITQ", recall=1.0, recall_low=1.0)
-    other = " ".join(compare.verdict(pd.concat([table, better], ignore_index=True)))
-    assert "Recall@10: ITQ with 8 bits" in other and "LSH of that length" in other
+def test_the_verdict_names_the_best_and_the_others_of_its_size(table):
+    text = " ".join(compare.verdict(table.drop(columns="precision")))
+    assert re.search(
+        r"Best for recall@10: \S.* with 32 bits and 90 candidates per query. Of this size: "
+        r"exact 1.00 \(1.00 to 1.00\), LSH 0.*, GRH svm 0.*, GRH kernel 0.*\. A code takes 4 "
+        r"bytes, a vector 96,",
+        text,
+    )
+    assert "ITQ" not in text and "precision" not in text, "ITQ has no code of 32 bits here"
+    better = table[1:2].assign(method="ITQ", recall=1.0, recall_low=1.0)
+    text = " ".join(compare.verdict(pd.concat([table, better], ignore_index=True)))
+    assert "Best for recall@10: ITQ with 8 bits and 30" in text and "Best for precision@10" in text
 
 
 def test_intervals_are_over_queries_and_draws(own, monkeypatch):
     tables, original = [], compare.bootstrap_ci
     monkeypatch.setattr(compare, "bootstrap_ci", lambda v: tables.append(v) or original(v))
-    found = compare.compare(*own, n_bits=[4], budgets=[30], seeds=3)
+    found = run(*own, n_bits=[4], budgets=[30], seeds=3)
     assert found["draws"].tolist() == [1, 3, 3, 3, 3]
     # Recall of exact search and four methods, then precision: 70 queries, a column per draw.
     assert [v.shape for v in tables] == 2 * [(70,), (70, 3), (70, 3), (70, 3), (70, 3)]
@@ -92,9 +100,9 @@ def test_intervals_are_over_queries_and_draws(own, monkeypatch):
 
 def test_short_codes_are_the_beginning_of_long_ones_except_those_of_itq(own):
     columns = ["recall", "precision", "map"]
-    long = compare.compare(*own, n_bits=[8, 24], budgets=[30], seeds=2)
+    long = run(*own, n_bits=[8, 24], budgets=[30], seeds=2)
     long = long[long["n_bits"] == 8].set_index("method")[columns]
-    alone = compare.compare(*own, n_bits=[8], budgets=[30], seeds=2).set_index("method")[columns]
+    alone = run(*own, n_bits=[8], budgets=[30], seeds=2).set_index("method")[columns]
     assert long.equals(alone.drop(index="exact"))
 
 
@@ -134,38 +142,33 @@ def test_the_command_writes_a_page_that_needs_nothing_else(own, tmp_path, suffix
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X, y: (X[0], None), "Expected 2D array, got 1D array"),
-        (lambda X, y: (X[:40], y[:40]), "40 sample.*while a minimum of 50 is required"),
-        (lambda X, y: (X.astype(str), y), "features must be numbers, got <U32; convert them"),
-        (lambda X, y: (X.astype(object), y), "features must be numbers, got object"),
-        (lambda X, y: (X * 1e30, y), "Row 0 of the features is zero, not finite, or too short"),
+        (lambda X, y: (X[0], None), r"must have shapes \(n, d\)"),
+        (lambda X, y: (X[:40], y[:40]), "number of rows must be .* of at least 50, got 40"),
+        (lambda X, y: (X.astype(str), y), "features must be numbers, got <U32"),
+        (lambda X, y: ((X * 1e30).astype("f4"), y), "Row 0 of the features is zero, not finite"),
         (
             lambda X, y: (np.where(X == X[7, 3], np.nan, X), y),
             "Row 7 of the features is zero, not",
         ),
         (lambda X, y: (X * (np.arange(len(X)) != 9)[:, None], y), "Row 9 of the features is zero"),
-        (lambda X, y: (X, y[:-1]), "labels has 699 rows but features has 700"),
+        (lambda X, y: (X, y[:-1]), r"inconsistent numbers of samples: .700, 699"),
     ],
 )
-def test_what_compare_refuses(own, change, message):
-    with pytest.raises(ValueError, match=message):
-        compare.compare(*change(*own))
+def test_own_vectors_that_are_refused(own, change, message, tmp_path, capsys):
+    X, y = change(*own)
+    np.save(tmp_path / "x.npy", X)
+    y = [] if y is None else ["--labels", str(tmp_path / "y.npy")]
+    np.save(tmp_path / "y.npy", own[1] if not y else change(*own)[1])
+    options = ["--features", str(tmp_path / "x.npy"), *y, "--output", str(tmp_path)]
+    assert __main__.main(["run", *options]) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.startswith("error: ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["--features", "none.npy"],
-            "none.npy cannot be used ([Errno 2] No such file",
-        ),
-        (["--labels", "y.npy"], "--labels need --features"),
-        (["--features", "x.npy", "--check"], "options; leave out --check."),
-        (
-            ["--features", "x.npy", "--dataset", "cifar10-mat"],
-            "options; leave out --dataset.",
-        ),
-        (["--features", "x.npy", "--bits", "8"], "leave out --bits."),
+        (["--features", "none.npy"], "none.npy cannot be used ([Errno 2] No such file"),
         (["--features", "text.npy"], "text.npy cannot be used"),
         (["--features", "two.npz"], "one called features with numpy.savez"),
     ],
@@ -179,7 +182,7 @@ def test_what_the_command_refuses(options, message, tmp_path, monkeypatch, capsy
 
 
 def test_rows_are_centred_so_that_hyperplanes_divide_them(own):
-    table = compare.compare(own[0] + 5, n_bits=[32], budgets=[60]).set_index("method")
+    table = run(own[0] + 5, n_bits=[32], budgets=[60]).set_index("method")
     assert table.loc["LSH", "recall"] > 0.5
 
 

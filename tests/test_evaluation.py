@@ -22,7 +22,7 @@ from grh_helpers import (
     precision_recall_curve,
     radius_sweep,
 )
-from grh_helpers.evaluation import exact_precision
+from grh_helpers.evaluation import exact_precision, exact_sweep, mean_over_queries
 
 
 def ap_of_list(relevant):
@@ -174,14 +174,15 @@ def test_a_query_without_relevant_items_is_left_out_of_the_mean():
     ("change", "message"),
     [
         ({"q": np.ones((4, 6), bool)}, "database has codes of 5 bits, the given ones have 6"),
-        ({"q": np.ones(5, bool)}, r"Codes need the shape \(n, n_bits\).*got \(5,\)"),
+        ({"q": np.ones(5, bool)}, "Expected 2D array, got 1D array"),
         ({"d": np.ones((40, 5))}, "Codes must be bool or the integers 0 and 1"),
-        ({"ql": [0, 1]}, r"query_codes and query_labels must .* shapes \(4, 5\) and \(2,\)"),
-        ({"dl": [0, 1]}, r"database_codes and database_labels must .*\(40, 5\) and \(2,\)"),
-        ({"ql": np.zeros((4, 1))}, r"query_labels must have the same .* and \(4, 1\)"),
+        ({"ql": [0, 1]}, r"inconsistent numbers of samples: \[4, 2\]"),
+        ({"dl": [0, 1]}, r"inconsistent numbers of samples: \[40, 2\]"),
+        ({"ql": np.zeros((4, 2))}, r"y should be a 1d array, got an array of shape \(4, 2\)"),
+        ({"ql": None}, "the target y is None"),
         ({"ql": ["0", "1", "2", "0"]}, "Labels .* must be of one kind, got <U1 and int64"),
-        ({"q": np.ones((0, 5), bool), "ql": []}, "query_codes and .* at least one"),
-        ({"d": np.ones((0, 5), bool), "dl": []}, "database_codes and .* at least one"),
+        ({"q": np.ones((0, 5), bool), "ql": []}, "0 sample.* while a minimum of 1 is required"),
+        ({"d": np.ones((0, 5), bool), "dl": []}, "0 sample.* while a minimum of 1 is required"),
     ],
 )
 def test_bad_input_of_rankings(change, message):
@@ -268,8 +269,26 @@ def test_radius_sweep_per_query_has_the_same_means(small):
     means = radius_sweep(q, d, small, radii=[0, 2])
     long = radius_sweep(q, d, small, radii=[0, 2], per_query=True)
     assert len(long) == 2 * len(q)
+    assert (long.groupby("radius")["seconds"].nunique() == 1).all(), "the time of one radius"
     grouped = long.groupby("radius")[["precision", "candidates"]].mean()
     np.testing.assert_allclose(grouped, means.set_index("radius")[["precision", "candidates"]])
+
+
+def test_means_are_those_of_each_group():
+    rows = pd.DataFrame(
+        {
+            "seed": [1, 1, 0, 0],
+            "precision": [0.5, 0.0, 0.0, 0.0],
+            "candidates": [3, 0, 0, 0],
+            "seconds": [1.0, 1.0, 2.0, 2.0],
+        }
+    )
+    means = mean_over_queries(rows, ["seed"])
+    assert means["seed"].tolist() == [1, 0], "the order of the groups is kept"
+    assert means["precision"].tolist() == [0.25, 0]
+    assert means["precision_nonempty"][0] == 0.5 and np.isnan(means["precision_nonempty"][1])
+    assert means["nonempty"].tolist() == [0.5, 0] and means["candidates"].tolist() == [1.5, 0]
+    assert means["seconds"].tolist() == [1, 2]
 
 
 def test_fewer_than_k_candidates_still_divide_by_k(small):
@@ -309,67 +328,51 @@ def test_plain_arrays_take_the_place_of_a_split(small):
     arrays = vectors[0], labels[0].tolist(), vectors[1], labels[1].tolist()
     expected, frame = radius_sweep(q, d, small, [0, 3]), radius_sweep(q, d, arrays, [0, 3])
     pd.testing.assert_frame_equal(frame.drop(columns="seconds"), expected.drop(columns="seconds"))
-    protocol = expected.attrs["protocol"]
-    del protocol["n_train"]  # plain arrays do not say how many rows trained the hasher
-    assert frame.attrs["protocol"] == protocol
     expected = budget_sweep(q, d, small, [30])
-    pd.testing.assert_frame_equal(budget_sweep(q, d, arrays, [30]), expected)
+    expected = expected.drop(columns="seconds")
+    frame = budget_sweep(q, d, arrays, [30]).drop(columns="seconds")
+    pd.testing.assert_frame_equal(frame, expected)
     unlabelled = budget_sweep(q, d, (vectors[0], None, vectors[1], None), [30])
-    pd.testing.assert_frame_equal(unlabelled, expected.drop(columns="precision"))
+    expected = expected.drop(columns="precision")
+    pd.testing.assert_frame_equal(unlabelled.drop(columns="seconds"), expected)
     assert (exact_precision(arrays) == exact_precision(small)).all()
 
 
 def test_bad_plain_arrays(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
     for sweep in (radius_sweep, budget_sweep):
-        with pytest.raises(ValueError, match="Give a Split or a tuple .*got one of length 2"):
+        with pytest.raises(ValueError, match="expected 4, got 2"):
             sweep(q, d, (small.queries, small.database))
-        with pytest.raises(ValueError, match="database_codes and database_labels must"):
+        with pytest.raises(ValueError, match="the target y is None"):
             sweep(q, d, (small.queries, small.query_labels, small.database, None))
-    with pytest.raises(ValueError, match="query_codes and query_labels must"):
-        radius_sweep(q, d, (small.queries, None, small.database, None))
-    with pytest.raises(ValueError, match="codes and database_labels must"):
+    for measure in (exact_precision, lambda split: radius_sweep(q, d, split)):
+        with pytest.raises(ValueError, match="the target y is None"):
+            measure((small.queries, None, small.database, None))
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[276, 1\]"):
         exact_precision((small.queries, small.query_labels, small.database, [1]))
     with pytest.raises(ValueError, match="query_codes has 20 rows but queries has 1"):
         budget_sweep(q, d, (small.queries[:1], None, small.database, None))
 
 
-def test_every_result_carries_its_protocol(small):
-    q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
-    protocol = radius_sweep(q, d, small, radii=[0]).attrs["protocol"]
-    assert protocol["n_queries"] == 20 and protocol["n_database"] == len(d)
-    assert protocol["n_train"] == 300 and protocol["n_bits"] == 8 and protocol["k"] == 10
-    assert {"metric", "tie_rule", "empty_rule"} <= set(protocol)
-    curve = precision_recall_curve(q, d, small.query_labels, small.database_labels)
-    assert curve.attrs["protocol"]["n_bits"] == 8
-
-
 def test_bad_input_of_the_sweep(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
-    with pytest.raises(
-        ValueError, match=r"query_labels must have the same .*\(19, 8\) and \(20,\)"
-    ):
+    with pytest.raises(ValueError, match="query_codes has 19 rows but queries has 20"):
         radius_sweep(q[1:], d, small)
-    with pytest.raises(ValueError, match="database_labels must have the same number of rows"):
+    with pytest.raises(ValueError, match="codes has 275 rows but vectors has 276"):
         radius_sweep(q, d[1:], small)
-    for name, message in (
-        ("query_labels", "query_labels must have the same number of rows"),
-        ("database_labels", "database_labels must have the same number of rows"),
-        ("queries", "query_codes has 20 rows but queries has 1; they must agree"),
-        ("database", r"codes has \d+ rows but vectors has 1; they must agree"),
-    ):  # one row would be broadcast
+    for name in ("query_labels", "database_labels", "queries", "database"):
         one = SimpleNamespace(**{**vars(small), name: getattr(small, name)[:1]})
-        with pytest.raises(ValueError, match=message):
-            radius_sweep(q, d, one)
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            radius_sweep(q, d, one)  # one row would be broadcast
     zero = SimpleNamespace(**{**vars(small), "queries": 0 * small.queries})
     with pytest.raises(ValueError, match="Row 0 of queries is zero"):
         radius_sweep(q, d, zero, radii=[8])
     with pytest.raises(ValueError, match="radius"):
         radius_sweep(q, d, small, radii=[-1])
-    with pytest.raises(ValueError, match="at least one radius"):
+    with pytest.raises(ValueError, match="No objects to concatenate"):
         radius_sweep(q, d, small, radii=[])
     none = {"queries": small.queries[:0], "query_labels": small.query_labels[:0]}
-    with pytest.raises(ValueError, match="query_codes and query_labels must .* at least one"):
+    with pytest.raises(ValueError, match="0 sample.* while a minimum of 1 is required"):
         radius_sweep(q[:0], d, SimpleNamespace(**{**vars(small), **none}))
 
 
@@ -434,7 +437,7 @@ def test_bootstrap_of_equal_values_has_no_width():
         (([1.0],), "values must be a list, or a table, of at least two finite numbers"),
         (([1.0, np.nan],), "values must be a list, or a table, of at least two finite numbers"),
         (([[1.0], [2.0]],), r"at least two finite numbers each way, got shape \(2, 1\)."),
-        (([1.0, 2.0], 1.5), "level must lie between 0 and 1, got 1.5"),
+        (([1.0, 2.0], 1.5), "Quantiles must be in the range"),
     ],
 )
 def test_bad_input_of_the_bootstrap(arguments, message):
@@ -471,6 +474,30 @@ def test_a_budget_for_everything_finds_every_neighbour():
     assert (budget_sweep(*pair, s, [10**6])["recall"] == 1).all()
 
 
+def test_exact_search_is_a_budget_for_everything():
+    s = load_dataset("digits").split(20, 1500)
+    codes = LSH(4, random_state=0).fit(s.train)
+    pair = codes.transform(s.queries), codes.transform(s.database)
+    exact, true = exact_sweep(s, k=5)
+    swept = budget_sweep(*pair, s, [len(s.database)], k=5)
+    columns = ["budget", "query", "precision", "recall"]
+    pd.testing.assert_frame_equal(exact[columns], swept[columns])
+    cosines = s.queries @ s.database.T / np.linalg.norm(s.database, axis=1)
+    assert np.array_equal(true, np.argsort(-cosines, axis=1)[:, :5])
+    assert (exact["seconds"] > 0).all() and exact["seconds"].nunique() == 1
+
+
+def test_known_neighbours_are_taken_as_they_are(monkeypatch):
+    s = load_dataset("digits").split(20, 1500)
+    codes = LSH(8, random_state=0).fit(s.train)
+    pair = codes.transform(s.queries), codes.transform(s.database)
+    expected = budget_sweep(*pair, s, [30])["recall"]
+    _, true = exact_sweep(s)
+    monkeypatch.setattr("grh_helpers.evaluation.exact_sweep", None)  # must not be called
+    assert budget_sweep(*pair, s, [30], true=true)["recall"].equals(expected)
+    assert (budget_sweep(*pair, s, [30], true=-true - 2)["recall"] == 0).all()
+
+
 def test_query_directed_order_finds_more_neighbours():
     s = load_dataset("digits").split(100, 300)
     lsh = LSH(16, random_state=0).fit(s.train)
@@ -483,10 +510,11 @@ def test_query_directed_order_finds_more_neighbours():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budgets": []}, "nothing to sweep; pass at least one budget"),
+        ({"budgets": []}, "No objects to concatenate"),
         ({"budgets": [0]}, "budget must be a whole number of at least 1, got 0"),
         ({"k": 10**6}, "k must be a whole number from 1 to"),
         ({"scores": np.zeros((3, 4))}, "scores"),
+        ({"true": np.zeros((1, 10), int)}, "true has 1 rows but queries has 10"),
     ],
 )
 def test_what_budget_sweep_refuses(options, message):

@@ -20,7 +20,7 @@ from grh_helpers import LSH, budget_sweep
 from grh_helpers import __main__ as main_module
 from grh_helpers.__main__ import main
 from grh_helpers.checkpoints import recorded
-from grh_helpers.compare import measure
+from grh_helpers.compare import compare
 from grh_helpers.datasets import load_dataset
 from grh_helpers.experiment import METHODS, encode, map_table, sweep_draws
 
@@ -42,22 +42,15 @@ def empty_home(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def small_tables(digits):
     split, methods = digits.split(), {name: METHODS[name] for name in ("LSH", "GRH svm")}
-    each = sweep_draws(split, methods, [0, 8], 8, 1, per_query=True)
     tables = sweep_draws(split, methods, [0, 8], 8, 1), map_table(split, n_bits=[4], seeds=1)
-    return *tables, measure(split, methods, [8], [100, 300], seeds=2), each
+    return *tables, compare(split, methods, [8], [100, 300], seeds=2)
 
 
 @pytest.fixture
 def quick(monkeypatch, digits, small_tables):
     """The default options, but measured on less."""
-    sweep, maps, budget, each = small_tables
-    monkeypatch.setattr(
-        main_module,
-        "sweep_draws",
-        lambda *args, per_query=False, **options: each if per_query else sweep,
-    )
-    monkeypatch.setattr(main_module, "map_table", lambda *args, **options: maps)
-    monkeypatch.setattr(main_module, "measure", lambda *args, **options: budget)
+    for name, table in zip(("sweep_draws", "map_table", "compare"), small_tables, strict=True):
+        monkeypatch.setattr(main_module, name, lambda *_, _table=table, **options: _table)
     monkeypatch.setattr(main_module, "load_dataset", lambda *args: digits)
 
 
@@ -81,20 +74,20 @@ def test_run_prints_a_table_and_writes_figures_and_csv(tmp_path, capsys):
     printed = {}
     for line in text.replace("GRH svm", "GRH_svm").splitlines():
         method, *cells = line.split() or [""]
-        if method in ("LSH", "GRH_svm") and len(cells) == 6:
+        if method in ("LSH", "GRH_svm") and len(cells) == 6 and cells[0].isdigit():
             printed[method.replace("_", " "), int(cells[0])] = cells[1:]
     assert len(printed) == 8
     methods = {"LSH": METHODS["LSH"], "GRH svm": METHODS["GRH svm"]}
     split = load_dataset("digits").split()
-    each = sweep_draws(split, methods, range(4), 8, 2, per_query=True)
-    for key, (precision, nonempty, candidates, p95, seconds) in printed.items():
+    each = sweep_draws(split, methods, range(4), 8, 2)
+    for key, (precision, nonempty, candidates, p95, query_us) in printed.items():
         row = means.loc[key]
         assert precision == f"{row['precision']:.3f}"
         assert nonempty == f"{row['nonempty']:.0%}"
         assert candidates == f"{row['candidates']:,.0f}"
         own = each[(each["method"] == key[0]) & (each["radius"] == key[1])]["candidates"]
         assert len(own) == 2 * 120 and p95 == f"{np.percentile(own, 95):,.0f}"
-        assert seconds == f"{row['seconds']:.6f}"
+        assert query_us == f"{1e6 * row['seconds']:,.0f}"
     budget = pd.read_csv(output / "digits" / "budget.csv")
     assert budget["method"].tolist() == ["exact", *np.repeat(["LSH", "ITQ", "GRH svm"], 3)]
     assert budget["budget"].tolist() == [1377, *3 * [100, 300, 1000]]
@@ -110,8 +103,8 @@ def test_run_prints_a_table_and_writes_figures_and_csv(tmp_path, capsys):
         )
     maps = pd.read_csv(output / "digits" / "mean_average_precision.csv")
     assert set(maps["seed"]) == {0, 1} and "ranking, 2 draws" in text
-    for (method, _), value in maps.groupby(["method", "n_bits"])["map"].mean().items():
-        assert f"{value:.3f}" in next(s for s in text.splitlines()[-6:] if s.startswith(method))
+    for (method, bits), value in maps.groupby(["method", "n_bits"])["map"].mean().items():
+        assert re.search(rf"^ *{method} +{bits} {value:.3f}$", text, re.MULTILINE)
     for path in (output / "digits").glob("*.png"):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
@@ -134,9 +127,6 @@ def test_options_reach_the_model(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run --bits 4 --record", "mean the default options; leave out --bits."),
-        ("run --seeds 2 --alpha 0.9 --check", "leave out --alpha and --seeds."),
-        ("run --learner ridge --check", "leave out --learner."),
         ("run --dataset cifar10", "data"),
         ("data --archive nowhere.tar.gz", "nowhere.tar.gz"),
         ("data --dataset digits --archive a.tar.gz", "leave out --url and --archive."),
@@ -158,30 +148,63 @@ def test_errors_are_one_sentence_without_a_traceback(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--bits 0", "must lie between 1 and 1024, got 0."),
-        ("--bits 1000000", "must lie between 1 and 1024"),
-        ("--alpha 2", "must lie between 0 and 1, got 2."),
-        ("--alpha nan", "must lie between 0 and 1"),
-        ("--iterations 0", "must lie between 1 and 1000"),
-        ("--seeds 0", "must lie between 1 and 1000"),
-        ("--seeds 1000000000", "must lie between 1 and 1000"),
-        ("--max-radius -1", "must lie between 0 and 1024"),
+        ("--bits 0", "--bits must be a whole number from 1 to 1024, got 0."),
+        ("--bits 1000000", "--bits must be a whole number from 1 to 1024, got 1000000."),
+        ("--seeds 0", "--seeds must be a whole number from 1 to 1000, got 0."),
+        ("--seeds 1000000000", "--seeds must be a whole number from 1 to 1000"),
+        ("--max-radius -1", "--max-radius must be a whole number of at least 0, got -1."),
     ],
 )
 def test_numbers_out_of_range(option, message, monkeypatch, capsys):
     monkeypatch.setattr(main_module, "load_dataset", None)  # must not be reached
     assert main(["run", *option.split()]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {option.split()[0]} {message}") and error.count("\n") == 1
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
 
 
-def test_unknown_dataset_lists_the_known_ones(capsys):
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--alpha 2", "alpha"), ("--alpha nan", "alpha"), ("--iterations 0", "n_iter")],
+)
+def test_numbers_that_the_model_refuses(option, name, tmp_path, capsys):
+    options = ["--output", str(tmp_path), *"--dataset digits --bits 2 --seeds 1".split()]
+    assert main(["run", *options, *option.split()]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {name} must be a")
+    assert error.count("\n") == 1 and list((tmp_path / "digits").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --bits 4 --record", "--bits goes with run, not with run --record"),
+        ("run --seeds 2 --check", "--seeds goes with run, not with run --check"),
+        ("run --max-radius 3 --check", "--max-radius goes with run, not with"),
+        ("run --learner ridge --check", "--learner goes with run, not"),
+        ("run --check --record", "--record goes with run --record, not with run --check"),
+        ("run --labels y.npy", "--labels goes with run --features, not with run"),
+        ("run --features x --check", "--check goes with run --check, not with run --features"),
+        ("run --features x --dataset cifar10-mat", "--dataset goes with run or run --check or"),
+        ("run --features x --bits 8", "--bits goes with run, not with run --features"),
+        ("run --url u", "--url goes with data, not with run"),
+        ("data --output o", "--output goes with run or run --check or"),
+        ("info --check", "--check goes with run --check, not with"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        main(["run", "--dataset", "mnist"])
-    assert stop.value.code == 2
-    text = capsys.readouterr().err
-    for name in ("auto", "digits", "cifar10", "cifar10-mat"):
-        assert name in text
+        main(arguments.split())
+    assert stop.value.code == 2 and f"error: {message}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_names_list_the_known_ones(capsys, tmp_path):
+    assert main(["run", "--dataset", "mnist"]) == 1
+    assert "one of auto, digits, cifar10, cifar10-mat, got 'mnist'" in capsys.readouterr().err
+    options = f"run --dataset digits --bits 2 --seeds 1 --learner x --output {tmp_path}"
+    assert main(options.split()) == 1
+    assert "kernel" in capsys.readouterr().err
 
 
 def test_output_folder_that_cannot_be_written_is_noticed_first(
@@ -229,7 +252,6 @@ def test_files_have_the_permissions_that_open_gives(tmp_path, quick):
 
 
 def test_long_steps_are_announced(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(main_module, "available", lambda home: {"cifar10": ("raw only", None)})
     said = []
 
     def watched(name, function):
@@ -241,12 +263,13 @@ def test_long_steps_are_announced(tmp_path, monkeypatch, capsys):
 
     watched("load_dataset", lambda name, home: load_dataset("digits"))
     watched("sweep_draws", sweep_draws)
-    watched("measure", measure)
+    watched("compare", compare)
     watched("map_table", map_table)
     arguments = "run --dataset cifar10 --bits 4 --seeds 1 --max-radius 1 --output".split()
     assert main([*arguments, str(tmp_path)]) == 0
-    starts = {"load_dataset": "cifar10: computing the GIST", "sweep_draws": "digits: 120 queries"}
-    starts |= {"measure": "the same number", "map_table": "ranking the whole database"}
+    starts = {"load_dataset": "loading the data; where GIST is not cached"}
+    starts |= {"sweep_draws": "digits: 120 queries", "compare": "the same number"}
+    starts |= {"map_table": "ranking the whole database"}
     first = {name: lines for name, lines in reversed(said)}
     assert list(reversed(first)) == list(starts)
     for name, start in starts.items():
@@ -341,7 +364,7 @@ def test_results_are_written_though_the_reader_of_the_pipe_has_left(tmp_path, un
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )  # fmt: skip
-    assert process.stdout.readline().startswith(b"digits:")
+    assert process.stdout.readline().startswith(b"loading the data")
     process.stdout.close()
     error = process.stderr.read()
     assert process.wait(timeout=60) == 0 and error == b""
@@ -364,6 +387,7 @@ def test_ctrl_c_stops_with_one_line_and_leaves_nothing_half_written(tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
     )  # fmt: skip
     assert process.stdout.readline() == "on\n"
+    assert process.stdout.readline().startswith("loading the data")
     assert process.stdout.readline().startswith("digits:")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
@@ -433,17 +457,22 @@ def test_info_says_what_is_here(tmp_path, capsys):
         assert name in text
 
 
-def test_help_names_every_option(capsys):
-    options = {
-        "run": "dataset bits alpha iterations learner max-radius seeds output check record",
-        "data": "dataset url archive",
-        "info": "",
+def test_help_names_every_option_and_its_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    defaults = {
+        name: default
+        for options in main_module._OPTIONS.values()
+        for name, default in options.items()
     }
-    for command, names in options.items():
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        text = capsys.readouterr().out
-        for option in ["data-home", *names.split()]:
-            assert f"--{option}" in text
-        assert "None" not in text and "False" not in text
+    assert len(defaults) == 15
+    for name, default in defaults.items():
+        option, shown = f"--{name.replace('_', '-')}", f"({default})"
+        line = next(
+            line
+            for line in text.splitlines()
+            if line.split()[:1] == [option] or f", {option} " in line
+        )
+        assert not default or shown in line
