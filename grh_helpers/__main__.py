@@ -133,9 +133,9 @@ def _run_dataset(options: argparse.Namespace) -> None:
 
 def _draw(folder: Path, sweep: pd.DataFrame, exact: float) -> None:
     figures = {"equal_cost": plots.plot_equal_cost(sweep)}
-    for name, methods in {"lsh": ["LSH"], "lsh_grh": None}.items():
-        figures[f"{name}_precision"] = plots.plot_precision(sweep, exact=exact, methods=methods)
-        figures[f"{name}_time"] = plots.plot_time(sweep, methods=methods)
+    for name, rows in {"lsh": sweep[sweep["method"] == "LSH"], "lsh_grh": sweep}.items():
+        figures[f"{name}_precision"] = plots.plot_precision(rows, exact=exact)
+        figures[f"{name}_time"] = plots.plot_time(rows)
     for name, ax in figures.items():
         ax.figure.savefig(folder / f"{name}.png", dpi=150)
         plots.plt.close(ax.figure)
