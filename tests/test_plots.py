@@ -130,6 +130,7 @@ def test_images_with_their_titles():
     assert axes.shape == (2, 2)
     assert [ax.get_title() for ax in axes.flat] == ["a", "b", "c", ""]
     assert [len(ax.images) for ax in axes.flat] == [1, 1, 1, 0]
+    assert not any(ax.axison for ax in axes.flat)
     with pytest.raises(ValueError, match="shorter"):
         plots.show_images(images, ["a", "b"])
 
