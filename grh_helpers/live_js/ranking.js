@@ -10,11 +10,11 @@ start("ranking", function (root) {
   const pixels = i => [...c.pictures.slice(32 * i, 32 * i + 32)].map(pair => byte(pair.charCodeAt() - 63));
   const image = i => BITMAP + btoa(pixels(i).join(""));
   function choice(name, labels, pictures) {
-    const row = el("div", {role: "group", "aria-label": name, style: "display:flex;flex-wrap:wrap;gap:.4em;align-items:center;margin:.4em 0"}, root);
-    el("span", {style: "min-width:4.5em"}, row, name);
+    const row = el("div", {role: "group", "aria-label": name, style: "display:flex;flex-wrap:wrap;gap:.3em;align-items:center;margin:.4em 0"}, root);
+    el("span", {style: "min-width:3.8em"}, row, name);
     return labels.map((label, i) => {
       const b = button(row, pictures ? "" : label, () => { now[name] = i; draw(); });
-      if (pictures) el("img", {src: image(i), alt: label, width: 32, height: 32, style: "display:block"}, b);
+      if (pictures) el("img", {src: image(i), alt: label, width: 32, height: 32, style: "display:block;padding:0"}, b);
       return b;
     });
   }
@@ -30,6 +30,7 @@ start("ranking", function (root) {
     const length = exact ? 0 : now.bits, groups = lists[length], shown = [];
     for (const name in buttons) buttons[name].forEach((b, i) => {
       b.setAttribute("aria-pressed", i === now[name]);
+      b.style.padding = ".3em .5em";
       b.style.border = `3px solid ${i === now[name] ? "#0072B2" : "transparent"}`;
       b.disabled = name === "bits" && exact;
     });
@@ -51,7 +52,7 @@ start("ranking", function (root) {
       if (wrong) el("rect", {x: x + 3, y: y + 22, width: 32, height: 32, rx: 6, fill: "none", stroke: "#D55E00", "stroke-width": 2.5, "data-wrong": ""}, c.svg);
     }));
     const right = shown.filter(label => label === digit).length;
-    const method = c.methods[now.method] + (exact ? "" : ` with ${c.bits[now.bits]} bits`);
+    const method = exact ? "Exact search" : `${c.methods[now.method]} with ${c.bits[now.bits]} bits`;
     say(`${method}: ${right} of the first ten show the digit of the query, ${digit}. In order: ${shown.join(", ")}.` + measures(groups, right, length));
   }
   // What other orders of the ties would give: only of the last group some are not shown.
