@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 __all__ = ["Live"]
 
-_PLAIN = " \"/:;=,()+"  # what an address within single quotes may hold as it is
+_PLAIN = ' "/:;=,()+'  # what an address within single quotes may hold as it is
 
 
 class Live:
@@ -60,7 +60,7 @@ class Live:
         self.html = (
             f'<figure class="grh-live" data-grh="{name}" data-config=\'{told}\' style="margin:0">'
             f'<img alt="{html.escape(alt)}" style="max-width:100%;background:#fff" '
-            f"src='data:image/svg+xml,{drawn}'></figure><script>(function () {{\n{code}}})();</script>"
+            f"src='data:image/svg+xml,{drawn}'></figure><script>(() => {{\n{code}}})();</script>"
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:

@@ -14,6 +14,7 @@ start("ranking", function (root) {
     el("span", {style: "min-width:3.8em"}, row, name);
     return labels.map((label, i) => {
       const b = button(row, pictures ? "" : label, () => { now[name] = i; draw(); });
+      b.style.padding = ".3em .5em";  // all choices of a row beside each other on a phone
       if (pictures) el("img", {src: image(i), alt: label, width: 32, height: 32, style: "display:block;padding:0"}, b);
       return b;
     });
@@ -30,7 +31,6 @@ start("ranking", function (root) {
     const length = exact ? 0 : now.bits, groups = lists[length], shown = [];
     for (const name in buttons) buttons[name].forEach((b, i) => {
       b.setAttribute("aria-pressed", i === now[name]);
-      b.style.padding = ".3em .5em";
       b.style.border = `3px solid ${i === now[name] ? "#0072B2" : "transparent"}`;
       b.disabled = name === "bits" && exact;
     });
