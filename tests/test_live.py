@@ -96,9 +96,9 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page_of(browser, tmp_path_factory):
-    """Open a page with all pictures, as they are stored; the argument is whether scripts run."""
+    """Open a page with all pictures; the argument is whether scripts run."""
     path = tmp_path_factory.mktemp("live") / "page.html"
-    body = "\n".join(stored for stored, _ in WIDGETS.values())
+    body = "\n".join(made.html for _, made in WIDGETS.values())
     path.write_text(f"<!doctype html><meta charset='utf-8'>{body}", encoding="utf-8")
 
     def open_page(**options):
