@@ -10,7 +10,7 @@ LITE = $(VENV)/.lite
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean \
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test stills lint clean \
         lite lite-check lite-test worksheet assignments variants slides offline-kit offline-kit-test
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
@@ -50,6 +50,9 @@ book: $(BOOK)           ## the book from the stored notebooks, in book/_build/ht
 
 book-test: $(BOOK)      ## every page of the book in headless Chromium; fails where there is none
 	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
+
+stills: $(BOOK)         ## still pictures of the widgets, as their scripts draw them
+	$(BIN)/python book/stills.py
 
 worksheet: $(READY)      ## the pencil worksheet and its answers, as PDF
 	$(BIN)/python teaching/worksheet.py
