@@ -69,10 +69,10 @@ offline-kit: $(READY)    ## wheels, repository and a README for a room without n
 offline-kit-test: $(READY)  ## install from the kit with the package index switched off
 	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py
 
-lite-check: $(READY)     ## the core chapters as in a browser: no thread, no process, no network
-	$(BIN)/python notebooks/_lite.py $(wildcard notebooks/0[1-5]*.ipynb)
+lite-check: $(READY)     ## all chapters as in a browser: no thread, no process, no network
+	$(BIN)/python notebooks/_lite.py
 
-lite: $(LITE)            ## an experiment: the core chapters in a browser that runs Python, in output/lite
+lite: $(LITE)            ## an experiment: the chapters in a browser that runs Python, in output/lite
 	$(BIN)/python book/lite.py output/lite
 	@echo "Serve it with: python3 -m http.server --directory output/lite"
 
