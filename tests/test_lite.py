@@ -70,7 +70,7 @@ class TestChaptersForTheBrowser:
         assert _lite.PAGES == PAGES
         assert _lite.DESKTOP.keys() < {path.stem for path in CHAPTERS}
         makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
-        (line,) = (line for line in makefile.splitlines() if "_lite.py" in line)
+        (line,) = (line for line in makefile.splitlines() if "notebooks/_lite.py" in line)
         assert line.endswith("_lite.py"), "the check goes through all chapters"
 
     @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
