@@ -347,7 +347,7 @@ def test_slides_stand_alone_and_show_every_figure(path):
     ("paragraph", "asks"),
     [
         ("**Before you go on:** which is larger?", True),
-        ("Four lengths, three methods, three draws. Will it double? **Figure 5.3** draws it.", True),
+        ("Four lengths, and three draws of three methods. Will it double? **Figure 5.3** draws it.", True),
         ("Count what each query has to examine. By how much will the worst exceed the mean?", True),
         ("Fill in the table before running the cell.", True),
         ("What does the work? Not the landmarks: random ones change it by a little.", False),
@@ -366,4 +366,4 @@ def test_slides_ask_what_the_chapter_asks(paragraph, asks):
 def test_a_question_after_a_formula_brings_it_along():
     page = slides.deck(read(FOLDER / "04_grh_steps.ipynb"))
     (slide,) = re.findall(r"<section>(?:(?!<section>).)*?It looks like the same idea", page, re.S)
-    assert "sgn(α sgn(D<sup>−1</sup>S L) + (1−α) L )" in slide
+    assert "sgn(α sgn(D<sup>−1</sup>S L) + (1−α) L)" in slide
