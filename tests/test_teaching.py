@@ -347,7 +347,7 @@ def test_slides_stand_alone_and_show_every_figure(path):
     ("paragraph", "asks"),
     [
         ("**Before you go on:** which is larger?", True),
-        ("Four lengths, and three draws of three methods. Will it double? **Figure 5.3** draws it.", True),
+        ("Four lengths and three methods. Will it double? **Figure 5.3** draws it.", True),
         ("Count what each query has to examine. By how much will the worst exceed the mean?", True),
         ("Fill in the table before running the cell.", True),
         ("What does the work? Not the landmarks: random ones change it by a little.", False),
