@@ -76,6 +76,31 @@ class TestEveryPage:
         assert set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", text, re.M)) <= targets
 
 
+@pytest.mark.parametrize("path", PAGES, ids=stem)
+def test_figures_and_exercises_that_a_page_names_exist(path):
+    text = path.read_text(encoding="utf-8")
+    chapters = "\n".join("\n".join(prose(read(chapter))) for chapter in CHAPTERS)
+    for figure in re.findall(r"Figure \d+\.\d+", text):
+        assert f"**{figure}" in chapters, figure
+    exercises = {
+        int(solution.name[:2]): len(re.findall(r"^## ", "\n".join(prose(read(solution))), re.M))
+        for solution in SOLUTIONS
+    }
+    named = re.findall(r"exercise (\d)(?: or (\d))? of chapter (\d+)", text)
+    assert named or path.name != "run_sheets.md"
+    for *numbers, chapter in named:
+        assert max(map(int, filter(None, numbers))) <= exercises[int(chapter)]
+
+
+def test_every_chapter_has_polls_questions_of_students_stumbling_blocks_and_an_exam_question():
+    parts = re.split(r"^## Chapter (\d+): ", QUESTIONS, flags=re.M)
+    assert parts[1::2] == [str(n) for n in range(11)]
+    for text in parts[2::2]:
+        assert len(re.findall(r"^\*\*\d+[a-z]\.\*\* ", text, re.M)) >= 2
+        for title in ("What students ask.", "Where students stumble.", "Exam question"):
+            assert text.count(f"**{title}**") == 1
+
+
 def test_minutes_of_each_session_add_up_to_90():
     sessions = re.split(r"^##+ ", RUN_SHEETS, flags=re.M)
     timed = 0
