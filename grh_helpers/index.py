@@ -64,7 +64,7 @@ class _State(NamedTuple):
     """
 
     n_bits: int
-    chunks: list[tuple[int, int]]
+    chunks: list[tuple[int, int]]  # as `_chunks` returns them
     words: np.ndarray
     offsets: np.ndarray
     ids: np.ndarray
@@ -185,9 +185,9 @@ class _State(NamedTuple):
                 done += len(counts)
                 wanted = np.repeat(queries[block], counts, axis=0)
                 keys = hamming(self.words.take(found, axis=0), wanted) * np.int64(n) + found
-                for row, near in zip(block, np.split(keys, np.cumsum(counts)[:-1]), strict=True):
-                    if len(near) >= k or reach == radius:
-                        best[row, : len(near)] = np.sort(near)[:k]
+                for row, (i, j) in zip(block, pairwise([0, *np.cumsum(counts)]), strict=True):
+                    if j - i >= k or reach == radius:
+                        best[row, : j - i] = np.sort(keys[i:j])[:k]
             rows = rows[best[rows, -1] < 0]
         distances, ids = np.divmod(best, n)
         ids[(best < 0) | (distances > radius)] = -1
@@ -457,7 +457,7 @@ class HammingIndex:
             return words
         scores = np.asarray(scores, float)
         if not np.isfinite(np.abs(scores).sum()) or not np.array_equal(scores >= 0, query_codes):
-            raise ValueError("scores must be finite, and at least 0 exactly where the codes are 1.")
+            raise ValueError("scores must be finite, one per bit, 0 or more exactly where it is 1.")
         return scores
 
     def search(
@@ -524,7 +524,7 @@ class HammingIndex:
             rows = slice(i, i + step)
             if budget is None:
                 indptr, found = state.within(asked[rows], radius)
-                found = np.split(found, indptr[1:-1])
+                found = [found[a:b] for a, b in pairwise(indptr)]
             else:
                 found, _ = state.nearest(asked[rows], budget)
             state.rank(found, queries[rows] / lengths[rows, None], ids[rows], similarities[rows])
@@ -598,9 +598,9 @@ class HammingIndex:
         mmap : bool
             Whether to map the file into memory instead of reading it: it opens at once, is read
             where a search needs it, and all processes that map it share one copy. Then only its
-            head and its size are checked, not the checksums of codes, tables and vectors: damage
-            there can give a wrong answer or an IndexError. Do not write into a file that is
-            mapped; `save` puts a new one in its place.
+            head is checked, and that nothing is cut off, not the checksums of codes, tables and
+            vectors: damage there can give a wrong answer or an IndexError. Do not write into a
+            file that is mapped; `save` puts a new one in its place.
 
         Returns
         -------

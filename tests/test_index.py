@@ -910,7 +910,7 @@ BAD = [
     (
         partial(PLAIN.search, scores=-SCORES, budget=2),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (PLAIN.kneighbors, (CODES, 0), "k must be a whole number of at least 1, got 0"),
     (PLAIN.kneighbors, (CODES, 2.0), "k must be a whole number of at least 1, got 2.0"),
@@ -919,19 +919,19 @@ BAD = [
     (
         partial(PLAIN.kneighbors, scores=-SCORES),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (partial(PLAIN.kneighbors, scores=ENDLESS), (CODES,), "scores must be finite"),
     (partial(PLAIN.kneighbors, scores=SCORES * np.nan), (CODES,), "scores must be finite"),
     (
         partial(PLAIN.kneighbors, scores=SCORES[:2]),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (
         partial(PLAIN.kneighbors, scores=CODES),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (PLAIN.encode, (VECTORS,), "has no encoder; build it with one, or hash the queries"),
     (HammingIndex, (CODES, None, OTHER), "a fitted Pipeline, and the index needs vectors"),
