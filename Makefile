@@ -7,11 +7,13 @@ READY = $(VENV)/.ready
 EXTRAS = $(VENV)/.extras
 BOOK = $(VENV)/.book
 LITE = $(VENV)/.lite
+TEACHING = $(VENV)/.teaching
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
-.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test lint clean \
-        lite lite-check lite-test worksheet assignments variants slides offline-kit offline-kit-test
+.PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test stills lint clean \
+        lite lite-check lite-test worksheet assignments assignments-test variants slides \
+        offline-kit offline-kit-test
 
 run: $(READY)            ## the whole experiment: data, LSH, GRH, figures and a table
 	$(RUN) -m grh_helpers run
@@ -51,11 +53,17 @@ book: $(BOOK)           ## the book from the stored notebooks, in book/_build/ht
 book-test: $(BOOK)      ## every page of the book in headless Chromium; fails where there is none
 	GRH_BOOK_TEST=required $(BIN)/python -m pytest -q tests/test_book.py tests/test_live.py
 
+stills: $(BOOK)         ## still pictures of the widgets, as their scripts draw them
+	$(BIN)/python book/stills.py
+
 worksheet: $(READY)      ## the pencil worksheet and its answers, as PDF
 	$(BIN)/python teaching/worksheet.py
 
 assignments: $(READY)    ## the exercises in nbgrader's format, in output/assignments
 	$(BIN)/python teaching/assignments.py output/assignments
+
+assignments-test: $(TEACHING)  ## nbgrader gives full marks to the answers and none to the blanks
+	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py -k nbgrader
 
 variants: $(READY)       ## pencil questions with numbers of one's own: make variants SEED=7
 	$(BIN)/python teaching/variants.py $(or $(SEED),0) output/variants
@@ -66,13 +74,13 @@ slides: $(READY)         ## slides from the stored notebooks, in output/slides
 offline-kit: $(READY)    ## wheels, repository and a README for a room without network
 	$(BIN)/python teaching/offline_kit.py output/offline-kit
 
-offline-kit-test: $(READY)  ## install from the kit with the package index switched off
-	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py
+offline-kit-test: offline-kit  ## install from the kit with the package index switched off
+	$(BIN)/python -m pytest -q -m slow tests/test_teaching.py -k offline_kit
 
-lite-check: $(READY)     ## the core chapters as in a browser: no thread, no process, no network
-	$(BIN)/python notebooks/_lite.py $(wildcard notebooks/0[1-5]*.ipynb)
+lite-check: $(READY)     ## all chapters as in a browser: no thread, no process, no network
+	$(BIN)/python notebooks/_lite.py
 
-lite: $(LITE)            ## an experiment: the core chapters in a browser that runs Python, in output/lite
+lite: $(LITE)            ## an experiment: the chapters in a browser that runs Python, in output/lite
 	$(BIN)/python book/lite.py output/lite
 	@echo "Serve it with: python3 -m http.server --directory output/lite"
 
@@ -98,6 +106,10 @@ $(EXTRAS): requirements-extras.txt $(READY)  # for chapters 9 and 10
 	@touch $@
 
 $(LITE): book/requirements-lite.txt $(READY)
+	$(BIN)/python -m pip install -q -r $<
+	@touch $@
+
+$(TEACHING): teaching/requirements.txt requirements-extras.txt $(READY)
 	$(BIN)/python -m pip install -q -r $<
 	@touch $@
 

@@ -1,9 +1,10 @@
-"""An experiment: the core chapters in a browser that runs Python itself.
+"""An experiment: the chapters in a browser that runs Python itself.
 
 python book/lite.py [--local] FOLDER
 
-Writes a JupyterLite site: chapters 0 to 5 on the digits, and the pure wheels that they need. NumPy
-and the other compiled packages come from Pyodide's own server when a chapter is opened. With
+Writes a JupyterLite site: all chapters on the digits, and the pure wheels that they need. NumPy
+and the other compiled packages come from Pyodide's own server when a chapter is opened. A chapter
+that a browser cannot run can be read there, and its first cell says why. With
 --local Pyodide itself lies in the site, from the npm registry, with the pure packages that its
 kernel needs to start; so the site can be tested without that server, but a chapter cannot run.
 """
@@ -24,6 +25,10 @@ import pooch
 from jupyterlite_pyodide_kernel.constants import PYODIDE_PYTHON_VERSION, PYODIDE_VERSION
 from stage import ROOT, registry
 
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+from _lite import DESKTOP, PAGES  # noqa: E402
+
 # Pure packages that Pyodide has not: for the kernel, then for grh_helpers.
 WHEELS = ["comm", "ipython-pygments-lexers", "filelock", "platformdirs", "pooch"]
 KERNEL = ["micropip", "ipython", "jedi"]  # of Pyodide's packages, what its kernel starts with
@@ -31,6 +36,9 @@ PLUGIN = "@jupyterlite/pyodide-kernel-extension:kernel"
 NOTE = """**An experiment.** This copy runs in your browser, on the digits. The next cell fetches
 NumPy, the other packages and the helpers, which takes a while. Times are those of the browser."""
 INSTALL = "%pip install -q grh_helpers"
+READ = """**An experiment.** Other chapters run in your browser; this one does not, since {why}.
+Read it here, and run it on a computer with Python."""
+REFUSE = 'raise RuntimeError("This chapter does not run in a browser, since {why}.")'
 
 
 def download(folder: Path, *packages: str) -> None:
@@ -41,13 +49,17 @@ def download(folder: Path, *packages: str) -> None:
 
 
 def contents(folder: Path) -> None:
-    """Copy the core chapters, each with a first cell that installs the package."""
+    """Copy the chapters, each with a first cell that installs the package or says why it is not."""
     folder.mkdir(parents=True)
-    for path in sorted((ROOT / "notebooks").glob("0[0-5]*.ipynb")):
+    for path in PAGES:
         notebook = nbformat.read(path, as_version=4)
-        note = nbformat.v4.new_markdown_cell(NOTE, id="experiment")
-        install = nbformat.v4.new_code_cell(INSTALL, id="install")
-        notebook.cells[1:1] = [note, install]
+        why = DESKTOP.get(path.stem)
+        note = READ.format(why=why) if why else NOTE
+        first = REFUSE.format(why=why) if why else INSTALL
+        notebook.cells[1:1] = [
+            nbformat.v4.new_markdown_cell(note, id="experiment"),
+            nbformat.v4.new_code_cell(first, id="install"),
+        ]
         nbformat.write(notebook, folder / path.name)
     (folder.parent / "results").mkdir()
     for path in (ROOT / "results").glob("*.csv"):  # what chapter 5 reads

@@ -95,7 +95,7 @@ def described(picture) -> dict[str, str]:
     """Return the text that stands for a stored picture, and its class if a phone must scroll it."""
     width = int.from_bytes(base64.b64decode(picture.data["image/png"])[16:20], "big")  # of a PNG
     alt = picture.metadata.get("image/png", {}).get("alt", "")
-    return {"alt": alt} | ({"classes": "wide"} if width > 860 else {})
+    return {"alt": alt} | ({"classes": "wide"} if width > 760 else {})
 
 
 def prompts(tags: list[str], draws: bool) -> dict[str, str]:

@@ -121,9 +121,9 @@ def _run(options: argparse.Namespace) -> None:
         for name, table in tables.items():
             table.to_csv(unfinished / f"{name}.csv", index=False)
         figures = {"equal_cost": plots.plot_equal_cost(sweep)}
-        for name, some in {"lsh": ["LSH"], "lsh_grh": None}.items():
-            figures[f"{name}_precision"] = plots.plot_precision(sweep, exact=exact, methods=some)
-            figures[f"{name}_time"] = plots.plot_time(sweep, methods=some)
+        for name, rows in {"lsh": sweep[sweep["method"] == "LSH"], "lsh_grh": sweep}.items():
+            figures[f"{name}_precision"] = plots.plot_precision(rows, exact=exact)
+            figures[f"{name}_time"] = plots.plot_time(rows)
         for name, ax in figures.items():
             ax.figure.savefig(unfinished / f"{name}.png", dpi=150)
             plots.plt.close(ax.figure)

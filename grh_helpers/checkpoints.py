@@ -1,7 +1,5 @@
 """Compare a table with the one that was recorded for this data set, so that nothing drifts."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -65,8 +63,7 @@ def recorded(dataset: str) -> dict[str, float]:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
-        todo = "restore it with git, or record it anew"
-        raise ValueError(f"{path.name} is not valid JSON ({error}); {todo}.") from error
+        raise ValueError(f"{path} is not JSON ({error}); restore it, or record anew.") from error
 
 
 def checkpoint(
@@ -107,30 +104,28 @@ def checkpoint(
     figures = _figures(name, values, tolerance, relative)
     if record or os.environ.get("GRH_RECORD") == "1":
         _record(figures, dataset)
-    wrong = _compare(figures, dataset)
-    if wrong:
+    wrong = _wrong(figures, dataset)
+    if len(wrong):
         head = f"{len(wrong)} of {len(figures)} figures are not as recorded for {dataset}"
-        cause = "has the code, the data or a library changed?"
-        raise CheckpointError("\n- ".join([f"{head}: {cause}", *wrong.values()]))
+        cause = "has the code, the data or a library changed? (GRH_RECORD=1 records anew)"
+        raise CheckpointError(f"{head}: {cause}\n{wrong.to_string()}")
     print(f"✓ {len(figures)} figure{'s' if len(figures) > 1 else ''} as recorded")
 
 
-def _figures(name: str, values, tolerance, relative) -> dict[str, tuple[float, float, float]]:
-    """Key of each figure → its value, tolerance and relative tolerance."""
+def _figures(name: str, values, tolerance, relative) -> pd.DataFrame:
+    """Value, tolerance and relative tolerance of each figure; the index holds its key."""
     if isinstance(values, pd.DataFrame):
         values = values.stack()
-    cells = values.items() if isinstance(values, Mapping | pd.Series) else [((), values)]
-    figures = {}
-    for parts, value in cells:
-        parts = parts if isinstance(parts, tuple) else (parts,)
-        key = "_".join([name, *map(_slug, parts)])
-        if key in figures:
-            raise ValueError(f"Two figures have the key {key}; rename a row or a column.")
-        if not np.isnan(value):
-            bounds = (b[parts[-1]] if isinstance(b, Mapping) else b for b in (tolerance, relative))
-            figures[key] = float(value), *bounds
-    if not figures:
-        raise ValueError(f"{name} holds no figure to compare.")
+    elif not isinstance(values, Mapping | pd.Series):
+        values = {"": values}
+    values = pd.Series(values, dtype=float).dropna()
+    columns, bounds = values.index.get_level_values(-1), (tolerance, relative)
+    tolerance, relative = (columns.map(b) if isinstance(b, Mapping) else b for b in bounds)
+    figures = pd.DataFrame({"value": values, "tolerance": tolerance, "relative": relative})
+    labels = values.index.to_frame().map(_slug).to_numpy()
+    figures.index = ["_".join([name, *row]).rstrip("_") for row in labels]
+    if figures.empty or not figures.index.is_unique:
+        raise ValueError(f"{name} needs figures, a key of its own for each: not {[*figures.index]}")
     return figures
 
 
@@ -140,31 +135,21 @@ def _slug(label) -> str:
     return re.sub(r"[^0-9a-zα-ω]+", "_", label.lower()).strip("_")
 
 
-def _compare(figures: dict[str, tuple[float, float, float]], dataset: str) -> dict[str, str]:
-    """Key of each figure that is not as recorded → a sentence that says so."""
-    known, wrong = recorded(dataset), {}
-    for key, (value, tolerance, relative) in figures.items():
-        if key not in known:
-            wrong[key] = f"{key} is {value:.6g} but none is recorded (GRH_RECORD=1 records it)"
-            continue
-        size = abs(known[key])
-        # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
-        allowed = tolerance + relative * size + 1e-9 * max(1.0, size)
-        if not abs(value - known[key]) <= allowed:
-            bound = f"the tolerance is {allowed:.3g}"
-            wrong[key] = f"{key} is {value:.6g} but {known[key]:.6g} is recorded, and {bound}"
-    return wrong
+def _wrong(figures: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Find the figures that are not as recorded, and what is recorded: NaN if nothing is."""
+    known = pd.Series(recorded(dataset), dtype=float).reindex(figures.index)
+    # The slack of 1e-9 is for decimal rounding in the file, not for the figure.
+    bounds = {"atol": figures["tolerance"] + 1e-9, "rtol": figures["relative"] + 1e-9}
+    return figures.assign(recorded=known)[~np.isclose(figures["value"], known, **bounds)]
 
 
-def _record(figures: dict[str, tuple[float, float, float]], dataset: str) -> None:
+def _record(figures: pd.DataFrame, dataset: str) -> None:
     path = results_file(dataset)
     if not (_IN_CHECKOUT or os.environ.get("GRH_RESULTS")):
         raise ValueError("Figures are recorded in a checkout only; set GRH_RESULTS to a folder.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(".grh_helpers.lock")):  # others may record as well
         # A figure that still agrees keeps its digits, so recording twice leaves a clean diff.
-        new = {key: float(f"{figures[key][0]:.12g}") for key in _compare(figures, dataset)}
-        if new:
-            known = recorded(dataset) | new
-            with atomic(path, "w") as file:
-                file.write(json.dumps(known, indent=0, sort_keys=True, allow_nan=False) + "\n")
+        new = _wrong(figures, dataset)["value"].map("{:.12g}".format).astype(float)
+        known = recorded(dataset) | new.to_dict()
+        with atomic(path, "w") as file:
+            file.write(json.dumps(known, indent=0, sort_keys=True, allow_nan=False) + "\n")

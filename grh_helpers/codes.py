@@ -37,16 +37,18 @@ def pack_bits(bits: np.ndarray) -> np.ndarray:
     return words[:, 0] if words.shape[1] == 1 else words
 
 
-def pack_words(bits: np.ndarray) -> np.ndarray:
-    """Pack bits as `pack_bits` does, always into an array of shape (n, n_words)."""
-    bits = check_codes(bits)
-    n, n_bits = bits.shape
-    size = next(size for size in (8, 16, 32, 64) if n_bits <= size or size == 64)
-    if n_bits % size:  # zeros in front
-        bits = np.pad(bits, ((0, 0), (-n_bits % size, 0)))
+def pack_words(bits: np.ndarray, n_bits: int | None = None) -> np.ndarray:
+    """Pack bits as `pack_bits` does, always into an array of shape (n, n_words).
+
+    With `n_bits`, raises ValueError if the codes have another number of bits.
+    """
+    bits = check_codes(bits, n_bits)
+    size = next(size for size in (8, 16, 32, 64) if bits.shape[1] <= size or size == 64)
+    if bits.shape[1] % size:  # zeros in front
+        bits = np.pad(bits, ((0, 0), (-bits.shape[1] % size, 0)))
     # Packed bytes, read as big-endian words: some twenty times as fast as bits @ powers of two.
     words = np.packbits(np.ascontiguousarray(bits).ravel()).view(f">u{size // 8}")
-    return words.astype(f"u{size // 8}").reshape(n, bits.shape[1] // size)
+    return words.astype(f"u{size // 8}").reshape(len(bits), bits.shape[1] // size)
 
 
 def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
@@ -101,11 +103,9 @@ def hamming(words: np.ndarray, others: np.ndarray) -> np.ndarray:
     array([1, 2], dtype=uint8)
     """
     # Word by word, because a sum over a short last axis takes several times as long.
-    distances = np.bitwise_count(words[..., 0] ^ others[..., 0])
-    for j in range(1, words.shape[-1]):
-        more = np.bitwise_count(words[..., j] ^ others[..., j])
-        distances = np.add(distances, more, dtype=np.min_scalar_type(64 * words.shape[-1]))
-    return distances
+    n_words = words.shape[-1]
+    counts = [np.bitwise_count(words[..., j] ^ others[..., j]) for j in range(n_words)]
+    return sum(counts[1:], counts[0].astype(np.min_scalar_type(64 * n_words), copy=False))
 
 
 def check_codes(codes: np.ndarray, n_bits: int | None = None) -> np.ndarray:

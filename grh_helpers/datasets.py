@@ -120,7 +120,7 @@ class Dataset:
 
     Raises
     ------
-    DataError
+    ValueError
         If features and labels do not match, or a row cannot be normalised: it is zero, not finite,
         or its length is below 1e-15 or beyond what its dtype holds.
     """
@@ -158,8 +158,8 @@ class Dataset:
 
         Raises
         ------
-        DataError
-            If the features are not numbers, or as for `Dataset`.
+        ValueError
+            If the features are no matrix of numbers, or as for `Dataset`.
 
         Examples
         --------
@@ -422,7 +422,6 @@ def _open(name: str, home: Path, url: str = "", archive: StrPath | None = None) 
                 raise
             if path.exists():
                 warnings.warn(f"{error} This is done now.", stacklevel=3)
-        home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".grh_helpers.lock", mode=0o666):
             with suppress(DataError):
                 return _read(name, path)  # another process has made it meanwhile
@@ -581,8 +580,7 @@ def _download(url: str, target: Path, md5: str | None = None) -> Path:
         bar = tqdm.wrapattr(answer.raw, "read", answer.raw.length_remaining, disable=None)
         with open(part, "ab" if start else "wb") as file, bar as body:
             shutil.copyfileobj(body, file, 1 << 14)
-    found = pooch.file_hash(part, "md5")
-    if md5 not in (None, found):
+    if md5 and pooch.file_hash(part, "md5") != md5:
         part.unlink()
-        raise DataError(f"The MD5 of what {url} sent is {found} and not {md5}; {_AGAIN}.")
+        raise DataError(f"The MD5 of what {url} sent is not {md5}; try again, or name a mirror.")
     return part.replace(target)

@@ -113,9 +113,7 @@ def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.nd
 
     run = Parallel(n_jobs, prefer="threads", return_as="generator")
     blocks = run(delayed(describe)(start) for start in starts)
-    if progress:
-        blocks = tqdm(blocks, "GIST", len(starts), unit="block", disable=None)
-    for _ in blocks:
+    for _ in tqdm(blocks, "GIST", len(starts), unit="block", disable=None if progress else True):
         pass
     return features.reshape(n, len(bank) * grid * grid)
 
@@ -210,19 +208,13 @@ def _checked(images: ArrayLike) -> np.ndarray:
     images = np.asarray(images)
     grid, shape = GIST_PARAMETERS["grid"], images.shape
     if images.ndim not in (3, 4):
-        shapes = "(n, rows, columns) or (n, rows, columns, channels)"
-        raise ValueError(
-            f"images must have the shape {shapes}, got {shape}; one needs image[None]."
-        )
+        raise ValueError(f"images must be (n, rows, columns), got {shape}; one needs image[None].")
     if 0 in shape[1:] or shape[1] % grid or shape[2] % grid:
         got = f"{shape[1]} x {shape[2]} pixels; crop or pad them first"
         raise ValueError(f"The sides of the images must be multiples of {grid}, got {got}.")
-    if images.dtype.kind not in "uif":
-        raise ValueError(f"images must hold numbers from 0 to 255, got dtype {images.dtype}.")
-    largest = images.max(initial=0)
-    if not (images.min(initial=0) >= 0 and largest < np.inf):
-        raise ValueError("images must not contain negative, NaN or infinite intensities.")
-    if images.dtype.kind == "f" and 0 < largest <= 1:
-        scale = f"from 0 to 255, but the largest is {largest:.3g}; multiply them by 255"
-        raise ValueError(f"images must hold intensities {scale}.")
+    numbers = images.dtype.kind in "uif"
+    if not (numbers and images.min(initial=0) >= 0 and images.max(initial=0) < np.inf):
+        raise ValueError("images must hold numbers from 0 to 255, none of them NaN or infinite.")
+    if images.dtype.kind == "f" and 0 < images.max(initial=0) <= 1:
+        raise ValueError("images hold intensities from 0 to 1; multiply them by 255.")
     return images

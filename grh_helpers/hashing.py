@@ -23,8 +23,8 @@ from grh_helpers.evaluation import mean_average_precision
 
 __all__ = ["GRH", "ITQ", "LSH", "SVMs", "class_codes", "graph_step"]
 
-_BLOCK = 1024  # rows encoded at a time: few enough to stay in the cache from check to product
 _SVM_STEPS = 100  # solver steps per row before it gives up; normalised vectors need five at most
+_BLOCK = 1024  # rows encoded at a time: few enough to stay in the cache from check to product
 
 
 class _Hasher(TransformerMixin, BaseEstimator):
@@ -569,15 +569,14 @@ class GRH(_Hasher):
         mean = self._neighbours_mean(vectors, y, graph)
         rng = check_random_state(self.random_state)
         initial_bits = self._initial_bits(vectors, y, rng)
-        flips = []
+        self.flips_ = np.empty(self.n_iter)
         for i in range(self.n_iter):
             bits = self.decision_function(X) >= 0 if i else initial_bits
             # Step A: pull each bit towards the mean of its neighbours.
             targets = graph_step(bits, initial_bits, mean, self.alpha, self.regularise)
-            flips.append(np.mean(targets != bits))
+            self.flips_[i] = np.mean(targets != bits)
             # Step B: train a hash function for each bit.
             self._learn(vectors, targets, rng)
-        self.flips_ = np.array(flips)
         return self
 
     def _neighbours_mean(self, X: np.ndarray, y, graph) -> Callable:

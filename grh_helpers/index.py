@@ -11,23 +11,23 @@ their chunks, which are bucket numbers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import pickle
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from hashlib import sha256
+from itertools import combinations, pairwise
+from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
 from grh_helpers._files import atomic
-from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words, unpack_bits
+from grh_helpers.codes import check_rows, check_whole, hamming, pack_words, unpack_bits
 
 __all__ = ["HammingIndex", "exact_search"]
 
@@ -49,15 +49,13 @@ GATHER_COST = 32
 READ_COST = 8
 # A file begins with a text of so many bytes that says what follows. A change of the tables is a
 # change of the format.
-HEAD, FORMAT = 4096, 2
+HEAD, FORMAT = 4096, 3
 _adding = threading.Lock()  # one for all indexes, so that each can be pickled
 
 Answer = tuple[np.ndarray, np.ndarray]
-Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
+class _State(NamedTuple):
     """What an index holds at one moment. Never changes, so threads may share it.
 
     The tables of the chunks lie end to end, so that one look-up serves all chunks (a loop over the
@@ -66,7 +64,7 @@ class _State:
     """
 
     n_bits: int
-    n_chunks: int
+    chunks: list[tuple[int, int]]
     words: np.ndarray
     offsets: np.ndarray
     ids: np.ndarray
@@ -77,74 +75,74 @@ class _State:
     norms: np.ndarray | None = None
 
     @classmethod
-    def build(cls, words: np.ndarray, n_bits: int, vectors=None, norms=None) -> _State:
+    def build(cls, n_bits: int, words: np.ndarray, vectors=None, norms=None) -> _State:
         """Sort the codes into the tables of the chunks."""
         n = len(words)
         m = -(-n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
         dtype = np.int32 if m * n < 2**31 else np.int64
-        sizes, ids = [], []
-        for width, end in zip(*_chunks(n_bits, m), strict=True):  # one at a time, for memory
-            values = _values(words, [width], [end])[0].astype(np.uint32)
+        chunks, sizes, ids = _chunks(n_bits, m), [], []
+        for chunk in chunks:  # one at a time, for memory
+            values = _values(words, *chunk).astype(np.uint32)
             sizes.append(np.bincount(values, minlength=1 << -(-n_bits // m)))
-            ids.append(_argsort(values).astype(dtype))
+            # NumPy sorts 16 bits by radix, and two halves of 16 four times as fast as one number
+            # of 32.
+            order = np.lexsort([values.astype(np.uint16), (values >> 16).astype(np.uint16)])
+            ids.append(order.astype(dtype))
         offsets = np.concatenate([[0], *sizes]).cumsum().astype(dtype)
         ids = np.concatenate(ids)
         copies = words.take(ids, axis=0) if m > 1 else words[:0]
-        return cls(n_bits, m, words, offsets, ids, copies, vectors, norms)
+        return cls(n_bits, chunks, words, offsets, ids, copies, vectors, norms)
 
     def within(self, queries: np.ndarray, radius: int) -> Answer:
         """Find all ids within the radius, as `HammingIndex.radius_search` returns them."""
         counts, ids = [np.zeros(1, np.int64)], bytearray()  # grows in place, where it can
-        for _, more, found in self.blocks(queries, radius):
+        for more, found in self.blocks(queries, radius):
             counts.append(more)
             ids.extend(found)
         return np.concatenate(counts).cumsum(), np.frombuffer(ids, self.ids.dtype)
 
-    def blocks(self, queries, radius: int, k: int | None = None, rows=None) -> Iterator[Block]:
+    def blocks(self, queries, radius: int, k: int | None = None) -> Iterator[Answer]:
         """Find what lies within the radius of the queries, one block of them after the other.
 
-        Yields (rows, counts, ids): which queries, how many ids each has, and these ids. With k,
+        Yields (counts, ids): how many ids each of the next queries has, and these ids. With k,
         queries that are scanned get their k nearest, and all as near as those, instead.
         """
-        rows = np.arange(len(queries)) if rows is None else rows
-        radius, (widths, ends) = min(int(radius), self.n_bits), _chunks(self.n_bits, self.n_chunks)
+        radius, m = min(int(radius), self.n_bits), len(self.chunks)
         # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
         # first a + 1 chunks, or by at most s - 1 bits in one of the others.
-        s, a = divmod(radius, self.n_chunks)
-        radii = [s if j <= a else s - 1 for j in range(self.n_chunks)]
-        sizes = list(map(_ball_size, widths, radii))
-        if sum(sizes) * PROBE_COST > len(self.words):
-            yield from self._scan(queries, rows, radius, k)
-            return
+        radii = [(radius - j) // m for j in range(m)]
+        widths = [width for width, _ in self.chunks]
+        if sum(map(_ball_size, widths, radii)) * PROBE_COST > len(self.words):
+            return self._scan(queries, radius, k)
+        return self._probe(queries, radius, radii, list(map(_masks, widths, radii)), k)
+
+    def _probe(self, queries, radius, radii, masks, k) -> Iterator[Answer]:
+        """Open all buckets whose numbers differ from a chunk of the query by one of its masks."""
         # A probe is the chunk to look at and the bits to flip there; the chunk's number, written in
         # front of the bits, leads to its table.
-        probed = np.repeat(np.arange(self.n_chunks), sizes)
-        flips = np.concatenate(list(map(_masks, widths, radii))) | probed << widths[0]
+        probed = np.repeat(np.arange(len(masks)), list(map(len, masks)))
+        flips = np.concatenate(masks) | probed << self.chunks[0][0]
+        cost = CANDIDATE_COST if len(masks) == 1 else VERIFY_COST
         step = max(1, BLOCK // len(flips))
-        for i in range(0, len(rows), step):
-            block = rows[i : i + step]
-            values = _values(queries[block], widths, ends).T.astype(np.intp, order="C")
-            buckets = values.take(probed, axis=1) ^ flips
-            yield from self._probe(queries, block, buckets, radius, radii, k)
-
-    def _probe(self, queries, rows, buckets, radius, radii, k) -> Iterator[Block]:
-        """Open the buckets of each query."""
-        starts = self.offsets.take(buckets)
-        counts = self.offsets.take(buckets + 1) - starts
-        candidates = counts.sum(axis=1)
-        cost = CANDIDATE_COST if self.n_chunks == 1 else VERIFY_COST
-        # Runs end where the candidates fill a block; each run is gathered or, if that is cheaper,
-        # scanned.
-        full = np.flatnonzero(np.diff(np.cumsum(candidates) // BLOCK)) + 1
-        for i, j in pairwise([0, *full, len(rows)]):
-            work = counts[i:j].size * PROBE_COST + candidates[i:j].sum() * cost
-            if work > (j - i) * len(self.words):
-                yield from self._scan(queries, rows[i:j], radius, k)
-                continue
-            places, found = _ranges(starts[i:j].ravel(), counts[i:j].ravel()), candidates[i:j]
-            if self.n_chunks > 1:  # otherwise the bucket is the whole code: nothing to verify
-                places, found = self._verify(queries[rows[i:j]], found, places, radius, radii)
-            yield rows[i:j], found, self.ids.take(places)
+        for start in range(0, len(queries), step):
+            block = queries[start : start + step]
+            values = np.array([_values(block, *chunk) for chunk in self.chunks], np.intp)
+            buckets = values.T.take(probed, axis=1) ^ flips
+            starts = self.offsets.take(buckets)
+            counts = self.offsets.take(buckets + 1) - starts
+            candidates = counts.sum(axis=1)
+            # Runs end where the candidates fill a block; each run is gathered or, if that is
+            # cheaper, scanned.
+            full = np.flatnonzero(np.ediff1d(np.cumsum(candidates) // BLOCK)) + 1
+            for i, j in pairwise([0, *full, len(block)]):
+                work = counts[i:j].size * PROBE_COST + candidates[i:j].sum() * cost
+                if work > (j - i) * len(self.words):
+                    yield from self._scan(block[i:j], radius, k)
+                    continue
+                places, found = _ranges(starts[i:j].ravel(), counts[i:j].ravel()), candidates[i:j]
+                if len(masks) > 1:  # otherwise the bucket is the whole code: nothing to verify
+                    places, found = self._verify(block[i:j], found, places, radius, radii)
+                yield found, self.ids.take(places)
 
     def _verify(self, queries, counts, places, radius, radii) -> Answer:
         """Keep the candidates within the radius, each from the first chunk that finds it."""
@@ -153,71 +151,84 @@ class _State:
         differing, places = found.take(near, axis=0) ^ wanted.take(near, axis=0), places.take(near)
         # Counting bits again is up to four times as fast as sorting duplicates out.
         table, first = places // len(self.words), np.ones(len(near), bool)
-        differing = np.bitwise_count(_values(differing, *_chunks(self.n_bits, self.n_chunks)))
-        for j, r in enumerate(radii):
-            first &= (table <= j) | (differing[j] > r)
+        for j, chunk in enumerate(self.chunks[:-1]):
+            first &= (table <= j) | (np.bitwise_count(_values(differing, *chunk)) > radii[j])
         ends = np.searchsorted(near[first], np.cumsum(counts))
-        return places[first], np.diff(ends, prepend=0)
+        return places[first], np.ediff1d(ends, to_begin=ends[0])
 
-    def _scan(self, queries, rows, radius: int, k: int | None) -> Iterator[Block]:
+    def _scan(self, queries, radius: int, k: int | None) -> Iterator[Answer]:
         """Compare the queries with every code."""
-        n = len(self.words)
-        step = max(1, BLOCK // n)
-        for i in range(0, len(rows), step):
-            block = rows[i : i + step]
-            distances = hamming(self.words, queries[block, None])
-            if k is None:
-                hits = np.flatnonzero(distances <= radius)
-            else:  # the nearest have the largest complements
-                near = [j * n + _at_least(~row, k) for j, row in enumerate(distances)]
-                hits = np.concatenate(near)
-            starts = n * np.arange(len(block) + 1)
-            counts = np.diff(np.searchsorted(hits, starts))
-            yield block, counts, (hits - np.repeat(starts[:-1], counts)).astype(self.ids.dtype)
+        step = max(1, BLOCK // len(self.words))
+        for i in range(0, len(queries), step):
+            distances = hamming(self.words, queries[i : i + step, None])
+            near = [_at_least(~row, k) if k else np.flatnonzero(row <= radius) for row in distances]
+            yield np.array(list(map(len, near))), np.concatenate(near).astype(self.ids.dtype)
 
-    def nearest(self, queries, k: int, radius: int | None = None, scores=None) -> Answer:
-        """Find the k nearest, if a radius is given within it (-1 where there are fewer)."""
-        k, radius = min(k, len(self.words)), self.n_bits if radius is None else radius
-        if scores is not None:
-            return self._directed(queries, k, scores)
-        ids, distances = np.full((len(queries), k), -1), np.zeros((len(queries), k), np.int64)
-        pending, s = np.arange(len(queries)), 0
-        while len(pending):
+    def nearest(self, queries, k: int, radius: int | None = None) -> Answer:
+        """Find the k nearest, if a radius is given within it (-1 where there are fewer).
+
+        The queries are words or, for query-directed order, scores.
+        """
+        n, k = len(self.words), min(k, len(self.words))
+        if queries.dtype == float:
+            return self._directed(queries, k)
+        radius = self.n_bits if radius is None else min(radius, self.n_bits)
+        # A key holds the distance and the id, so that one sort orders by both.
+        best = np.full((len(queries), k), -1)
+        rows, reach = np.arange(len(queries)), -1
+        while len(rows) and reach < radius:
             # Flipping s bits in every chunk finds everything within m·s + m - 1. Who has not found
             # k then flips one bit more, which costs so much more that the first tries hardly count.
-            reach, left = min(radius, self.n_chunks * (s + 1) - 1), []
-            for rows, counts, found in self.blocks(queries, reach, k, pending):
-                done = (counts >= k) | (reach == radius)
-                left.append(rows[~done])
-                row, found = np.repeat(rows, counts * done), found[np.repeat(done, counts)]
-                distance = hamming(self.words.take(found, axis=0), queries.take(row, axis=0))
-                # One sort for all: a key holds the query, the distance and the id.
-                keys = (row * (self.n_bits + 1) + distance) * len(self.words) + found
-                keys.sort()
-                place = np.arange(len(row)) - np.searchsorted(row, row)
-                row, place, keys = row[place < k], place[place < k], keys[place < k]
-                ids[row, place] = keys % len(self.words)
-                distances[row, place] = keys // len(self.words) % (self.n_bits + 1)
-            pending, s = np.concatenate(left), s + 1
-        ids[distances > radius] = -1
+            reach, done = min(radius, reach + len(self.chunks)), 0
+            for counts, found in self.blocks(queries[rows], reach, k):
+                block = rows[done : done + len(counts)]
+                done += len(counts)
+                wanted = np.repeat(queries[block], counts, axis=0)
+                keys = hamming(self.words.take(found, axis=0), wanted) * np.int64(n) + found
+                for row, near in zip(block, np.split(keys, np.cumsum(counts)[:-1]), strict=True):
+                    if len(near) >= k or reach == radius:
+                        best[row, : len(near)] = np.sort(near)[:k]
+            rows = rows[best[rows, -1] < 0]
+        distances, ids = np.divmod(best, n)
+        ids[(best < 0) | (distances > radius)] = -1
         return ids, distances
 
-    def _directed(self, queries, k: int, scores: np.ndarray) -> Answer:
+    def _directed(self, scores, k: int) -> Answer:
         """Find the k first in query-directed order, as `HammingIndex.kneighbors` returns them."""
-        octets = _octets(self.words).T.copy()
-        weights = np.zeros((len(scores), 8 * len(octets)))
-        weights[:, -self.n_bits :] = np.abs(scores)
+        words = np.concatenate([pack_words(scores >= 0), self.words])
+        octets = words.astype(words.dtype.newbyteorder(">")).view(np.uint8).T.copy()
+        weights = np.pad(np.abs(scores), ((0, 0), (8 * len(octets) - self.n_bits, 0)))
         bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
         ids, costs = np.empty((len(scores), k), np.int64), np.empty((len(scores), k))
-        for i, query in enumerate(_octets(queries)):
+        for i, weight in enumerate(weights):
             # What differing in an octet costs, by its value: equal codes then cost exactly the
             # same, which they do not in every matrix product.
-            prices = weights[i].reshape(-1, 8) @ bits.T
-            cost = sum(p.take(c ^ q) for p, c, q in zip(prices, octets, query, strict=True))
+            prices = weight.reshape(-1, 8) @ bits.T
+            differing = octets[:, len(scores) :] ^ octets[:, i, None]
+            cost = sum(price.take(octet) for price, octet in zip(prices, differing, strict=True))
             near = _at_least(-cost, k)
             ids[i] = near[np.argsort(cost[near], kind="stable")[:k]]
             costs[i] = cost[ids[i]]
         return ids, costs
+
+    def rank(self, candidates, queries, ids: np.ndarray, cosines: np.ndarray) -> None:
+        """Write each query's candidates of the highest cosine, for queries of length 1."""
+        k = ids.shape[1]
+        # A matrix product may round equal rows differently, and float32 rounds a lot, so it only
+        # preselects, with a margin; the exact cosines rank.
+        product, margin = None, 16 * np.finfo(self.vectors.dtype).eps * self.vectors.shape[1] ** 0.5
+        if sum(map(len, candidates)) * GATHER_COST > (len(queries) + READ_COST) * len(self.words):
+            product = queries.astype(self.vectors.dtype) @ self.vectors.T
+            product /= self.norms
+        for i, (row, query) in enumerate(zip(candidates, queries, strict=True)):
+            if product is not None and len(row) > k:
+                row = row[_at_least(product[i].take(row), k, margin)]
+            parts = (row[j : j + 256] for j in range(0, len(row), 256))  # so memory is bounded
+            # einsum sums every row in the same order, so equal rows are exactly equal.
+            dots = (np.einsum("ij,j->i", self.vectors[part].astype(float), query) for part in parts)
+            exact = np.concatenate([np.zeros(0), *dots]) / self.norms[row]
+            order = np.lexsort((row, -exact))[:k]
+            ids[i, : len(order)], cosines[i, : len(order)] = row[order], exact[order]
 
 
 class HammingIndex:
@@ -273,16 +284,13 @@ class HammingIndex:
         vectors: np.ndarray | None = None,
         encoder: Pipeline | None = None,
     ):
-        words, n_bits = [], None
+        words, self.n_bits, self.encoder = [], None, encoder
         for block in codes if isinstance(codes, Iterator) else [codes]:
-            block = check_codes(block, n_bits)
-            words.append(pack_words(block))
-            n_bits = block.shape[1]
+            words.append(pack_words(block, self.n_bits))
+            self.n_bits = np.shape(block)[1]
         if not sum(map(len, words)):
             raise ValueError("The database is empty; give at least one code.")
-        self.n_bits, self.encoder = n_bits, encoder
-        words = np.concatenate(words)
-        self._state = _State.build(words, n_bits, *self._check_items(words, vectors))
+        self._state = _State.build(self.n_bits, *self._check_items(np.concatenate(words), vectors))
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -292,14 +300,14 @@ class HammingIndex:
         have = "without" if self._state.vectors is None else "with"
         return f"HammingIndex({len(self)} codes of {self.n_bits} bits, {have} vectors)"
 
-    def _check_items(self, words: np.ndarray, vectors, d: int | None = None) -> Answer:
-        """Return the vectors of some codes and their lengths, if all belong together."""
+    def _check_items(self, words: np.ndarray, vectors) -> tuple:
+        """Return the words, vectors and lengths of some items, if all belong together."""
         norms = None
         if vectors is not None:
-            vectors, norms = _check_vectors("vectors", vectors, d)
+            vectors, norms = _check_vectors("vectors", vectors)
             check_rows("codes", words, "vectors", vectors)
         self._check_encoder(words, vectors)
-        return vectors, norms
+        return words, vectors, norms
 
     def _check_encoder(self, words: np.ndarray, vectors: np.ndarray | None) -> None:
         """Raise ValueError unless the encoder turns some of the vectors into their codes."""
@@ -310,10 +318,7 @@ class HammingIndex:
         rows = np.linspace(0, len(words) - 1, min(len(words), 100)).astype(int)
         codes = self.encoder[-1].transform(vectors[rows])
         if not np.array_equal(codes, unpack_bits(words[rows], self.n_bits)):
-            raise ValueError(
-                "The encoder does not belong to this index: its last step makes other codes of the "
-                "vectors; give the one that made the codes."
-            )
+            raise ValueError("The encoder does not belong to this index; give that of its codes.")
 
     def encode(self, X: np.ndarray) -> Answer:
         """Run raw queries through the encoder.
@@ -352,19 +357,15 @@ class HammingIndex:
         ValueError
             As at construction; the index then stays as it was.
         """
-        words = pack_words(check_codes(codes, self.n_bits))
         with _adding:
-            old, norms = self._state, None
+            old = self._state
             if (vectors is None) != (old.vectors is None):
-                have = "without" if old.vectors is None else "with"
-                raise ValueError(f"The index was built {have} vectors; add items {have} vectors.")
-            if vectors is not None:
-                vectors, norms = self._check_items(words, vectors, old.vectors.shape[1])
-                vectors = np.concatenate([old.vectors, vectors])
-                norms = np.concatenate([old.norms, norms])
+                raise ValueError("Give vectors if the index was built with them, and only then.")
+            items = self._check_items(pack_words(codes, self.n_bits), vectors)
+            pairs = zip((old.words, old.vectors, old.norms), items, strict=True)
+            joined = [None if new is None else np.concatenate([kept, new]) for kept, new in pairs]
             # Everything is ready and takes effect at once, for searches in other threads.
-            words = np.concatenate([old.words, words])
-            self._state = _State.build(words, self.n_bits, vectors, norms)
+            self._state = _State.build(self.n_bits, *joined)
 
     def radius_search(self, query_codes: np.ndarray, radius: int) -> Answer:
         """Find all items within a Hamming distance of each query.
@@ -388,7 +389,7 @@ class HammingIndex:
             If the codes are of another width than the index or the radius is negative or not whole.
         """
         check_whole("radius", radius, 0)
-        return self._state.within(pack_words(check_codes(query_codes, self.n_bits)), radius)
+        return self._state.within(pack_words(query_codes, self.n_bits), radius)
 
     def count(self, query_codes: np.ndarray, radius: int) -> np.ndarray:
         """Count the items within a Hamming distance of each query, without keeping their ids.
@@ -408,9 +409,8 @@ class HammingIndex:
             As `radius_search`.
         """
         check_whole("radius", radius, 0)
-        queries = pack_words(check_codes(query_codes, self.n_bits))
-        counts = [counts for _, counts, _ in self._state.blocks(queries, radius)]
-        return np.concatenate([np.zeros(0, np.int64), *counts])
+        blocks = self._state.blocks(pack_words(query_codes, self.n_bits), radius)
+        return np.concatenate([np.zeros(0, np.int64), *(counts for counts, _ in blocks)])
 
     def kneighbors(
         self, query_codes: np.ndarray, k: int = 10, *, scores: np.ndarray | None = None
@@ -448,9 +448,17 @@ class HammingIndex:
         (array([[0, 1]]), array([[3., 4.]]))
         """
         check_whole("k", k, 1)
-        query_codes = check_codes(query_codes, self.n_bits)
-        scores = _check_scores(scores, query_codes)
-        return self._state.nearest(pack_words(query_codes), k, None, scores)
+        return self._state.nearest(self._asked(query_codes, scores), k)
+
+    def _asked(self, query_codes: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
+        """Return the words of the queries, or their scores, if they have some that fit."""
+        words = pack_words(query_codes, self.n_bits)
+        if scores is None:
+            return words
+        scores = np.asarray(scores, float)
+        if not np.isfinite(np.abs(scores).sum()) or not np.array_equal(scores >= 0, query_codes):
+            raise ValueError("scores must be finite, and at least 0 exactly where the codes are 1.")
+        return scores
 
     def search(
         self,
@@ -492,19 +500,15 @@ class HammingIndex:
             As `radius_search` and `kneighbors`; if k or the budget is out of range; if not exactly
             one of radius and budget is given; if `queries` do not fit the index's vectors.
         """
-        state, query_codes = self._state, check_codes(query_codes, self.n_bits)
-        words, n = pack_words(query_codes), len(state.words)
-        check_whole("k", k, 1, max(1000, n))
-        if (radius is None) == (budget is None):
-            raise ValueError("Give either a radius or a budget, and not both.")
+        state, asked = self._state, self._asked(query_codes, scores)
+        check_whole("k", k, 1, max(1000, len(state.words)))
+        if (radius is None) == (budget is None) or (budget is None and scores is not None):
+            raise ValueError("Give either a radius or a budget, and scores with a budget only.")
         check_whole("radius", 0 if radius is None else radius, 0)
         check_whole("budget", 1 if budget is None else budget, 1)
-        if scores is not None and budget is None:
-            raise ValueError("Scores order the candidates of a budget; give one, not a radius.")
-        scores = _check_scores(scores, query_codes)
-        ids, similarities = np.full((len(words), k), -1), np.full((len(words), k), np.nan)
+        ids, similarities = np.full((len(asked), k), -1), np.full((len(asked), k), np.nan)
         if queries is None:
-            found, distances = state.nearest(words, min(k, budget or k), radius, scores)
+            found, distances = state.nearest(asked, min(k, budget or k), radius)
             values = 1 - distances / self.n_bits if scores is None else -distances
             ids[:, : found.shape[1]] = found
             similarities[:, : found.shape[1]] = np.where(found < 0, np.nan, values)
@@ -512,22 +516,18 @@ class HammingIndex:
         if state.vectors is None:
             raise ValueError("The index has no vectors; build it with them or omit queries.")
         queries, lengths = _check_vectors("queries", queries, state.vectors.shape[1])
-        check_rows("query_codes", words, "queries", queries)
+        check_rows("query_codes", asked, "queries", queries)
         # So many queries at a time that their candidates, and a matrix product of them with all
-        # vectors where `_rank` needs one, take 64 MB at most.
-        gathered = budget is not None and budget * GATHER_COST <= n
-        step = max(1, 128 * BLOCK // (budget if gathered else n))
-        for i in range(0, len(words), step):
+        # vectors where `rank` needs one, take 64 MB at most.
+        step = max(1, 128 * BLOCK // len(state.words))
+        for i in range(0, len(asked), step):
             rows = slice(i, i + step)
             if budget is None:
-                indptr, found = state.within(words[rows], radius)
+                indptr, found = state.within(asked[rows], radius)
+                found = np.split(found, indptr[1:-1])
             else:
-                some = None if scores is None else scores[rows]
-                found, _ = state.nearest(words[rows], budget, None, some)
-                indptr, found = np.arange(len(found) + 1) * found.shape[1], found.ravel()
-            unit = queries[rows] / lengths[rows, None]
-            best = _rank(indptr, found, unit, state.vectors, state.norms, k)
-            ids[rows], similarities[rows] = best
+                found, _ = state.nearest(asked[rows], budget)
+            state.rank(found, queries[rows] / lengths[rows, None], ids[rows], similarities[rows])
         return ids, similarities
 
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -571,23 +571,21 @@ class HammingIndex:
         OSError
             If the file cannot be written; one that was there before is then intact.
         """
-        content = {n: v for n, v in vars(self._state).items() if isinstance(v, np.ndarray)}
+        fields = self._state._asdict()
+        content = {n: np.ascontiguousarray(v) for n, v in fields.items() if hasattr(v, "dtype")}
         if self.encoder is not None:
             content["encoder"] = np.frombuffer(pickle.dumps(self.encoder), np.uint8)
-        content = {name: np.ascontiguousarray(array) for name, array in content.items()}
-        arrays = {n: [a.dtype.str, a.shape, _checksum(a)] for n, a in content.items()}
-        head = {"format": FORMAT, "n_bits": self.n_bits, "n_chunks": self._state.n_chunks}
-        text = json.dumps(head | {"arrays": arrays}).encode().ljust(HEAD - 64)
+        arrays = {n: [a.dtype.str, a.shape, sha256(a).hexdigest()] for n, a in content.items()}
+        head = {"format": FORMAT, "n_bits": self.n_bits, "chunks": fields["chunks"]}
+        text = json.dumps(head | {"arrays": arrays}).encode().ljust(HEAD - 32)
         with atomic(path) as file:
-            file.write(_checksum(text).encode() + text)
+            file.write(sha256(text).digest() + text)
             for array in content.values():
+                file.write(bytes(-file.tell() % 64))  # so that the array is aligned
                 file.write(array)
-                file.write(bytes(-array.nbytes % 64))  # the next array is aligned
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike, *, trusted: bool = False, mmap: bool = False
-    ) -> HammingIndex:
+    def load(cls, path: str | os.PathLike, *, trusted: bool = False, mmap: bool = False) -> Self:
         """Read an index that `save` has written; nothing in the file is executed, unless trusted.
 
         Used in chapter 10.
@@ -617,19 +615,13 @@ class HammingIndex:
             has an encoder and is not trusted.
         """
         try:
-            head, content = _read(path, mmap)
-            encoder = content.pop("encoder", None)
-            state = _State(head["n_bits"], head["n_chunks"], **content)
-            if not state.n_chunks * len(state.words) == len(state.ids) == state.offsets[-1]:
-                raise ValueError("The tables do not belong to the codes.")
+            encoder, state = _read(path, mmap)
         except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             what = f"{path} is damaged or not an index of format version {FORMAT}"
             raise ValueError(f"{what}; build the index again and save it.") from error
         if encoder is not None and trusted is not True:
-            raise ValueError(
-                f"{path} has an encoder, a Python object whose loading can execute any code; load "
-                "it with trusted=True if you know who wrote the file."
-            )
+            what = f"{path} has an encoder, a Python object whose loading can execute any code"
+            raise ValueError(f"{what}; load it with trusted=True if you know who wrote the file.")
         index = cls.__new__(cls)
         index.n_bits, index._state = state.n_bits, state
         index.encoder = None if encoder is None else pickle.loads(encoder)
@@ -665,30 +657,6 @@ def exact_search(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Answe
     return everything.search(np.zeros((len(queries), 1), bool), 0, k, queries)
 
 
-def _rank(indptr, ids, queries, vectors, norms, k: int) -> Answer:
-    """Keep the k candidates of the highest cosine of each query, for queries of length 1."""
-    best_ids, best = np.full((len(queries), k), -1), np.full((len(queries), k), np.nan)
-    # A matrix product may round equal rows differently, and float32 rounds a lot, so it only
-    # preselects, with a margin; the exact cosines rank.
-    product, margin = None, 16 * np.finfo(vectors.dtype).eps * vectors.shape[1] ** 0.5
-    if indptr[-1] * GATHER_COST > (len(queries) + READ_COST) * len(vectors):
-        product = queries.astype(vectors.dtype) @ vectors.T
-        product /= norms
-    for i, query in enumerate(queries):
-        row = ids[indptr[i] : indptr[i + 1]]
-        if product is not None and len(row) > k:
-            row = row[_at_least(product[i].take(row), k, margin)]
-        cosines = np.empty(len(row))
-        for j in range(0, len(row), 256):  # a few vectors at a time, so that memory is bounded
-            part = row[j : j + 256]
-            # einsum sums every row in the same order, so equal rows are exactly equal.
-            cosines[j : j + 256] = np.einsum("ij,j->i", vectors[part].astype(float), query)
-        cosines /= norms[row]
-        order = np.lexsort((row, -cosines))[:k]
-        best_ids[i, : len(order)], best[i, : len(order)] = row[order], cosines[order]
-    return best_ids, best
-
-
 def _at_least(values: np.ndarray, k: int, margin: float = 0) -> np.ndarray:
     """Return the positions of the values not below the k-th largest, less the margin."""
     # The k-th best of a sample is at most the k-th best of all, so it clears most away.
@@ -698,33 +666,24 @@ def _at_least(values: np.ndarray, k: int, margin: float = 0) -> np.ndarray:
     return positions[kept >= np.partition(kept, -k)[-k] - margin]
 
 
-@lru_cache(maxsize=16)
-def _chunks(n_bits: int, m: int) -> tuple[list[int], list[int]]:
-    """Cut a code into m chunks: their widths, and where each ends, in bits from the code's end.
+def _chunks(n_bits: int, m: int) -> list[tuple[int, int]]:
+    """Cut a code into m chunks: the width of each, and how many bits of the code come after it.
 
     >>> _chunks(16, 3)
-    ([6, 5, 5], [10, 5, 0])
+    [(6, 10), (5, 5), (5, 0)]
     """
     widths = [(n_bits + j) // m for j in reversed(range(m))]
-    return widths, [sum(widths[j + 1 :]) for j in range(m)]
+    return [(width, sum(widths[j + 1 :])) for j, width in enumerate(widths)]
 
 
-def _values(words: np.ndarray, widths: list[int], ends: list[int]) -> np.ndarray:
-    """Read chunks of each code as numbers, shape (n_chunks, n)."""
-    size, columns = 8 * words.itemsize, words.T[::-1]  # the last word first
-    values = np.empty((len(widths), len(words)), words.dtype)
-    for row, width, end in zip(values, widths, ends, strict=True):
-        word, shift = divmod(end, size)
-        np.right_shift(columns[word], shift, out=row)
-        if shift + width > size:  # the chunk begins in the word before
-            row |= columns[word + 1] << (size - shift)
-        row &= (1 << width) - 1
-    return values
-
-
-def _octets(words: np.ndarray) -> np.ndarray:
-    """Codes as bytes, shape (n, n_bytes), zeros in front."""
-    return words.astype(words.dtype.newbyteorder(">")).view(np.uint8)
+def _values(words: np.ndarray, width: int, end: int) -> np.ndarray:
+    """Read a chunk of each code as a number."""
+    size = 8 * words.itemsize
+    word, shift = divmod(end, size)  # counted from the last word
+    values = words[:, -1 - word] >> shift
+    if shift + width > size:  # the chunk begins in the word before
+        values |= words[:, -2 - word] << (size - shift)
+    return values & ((1 << width) - 1)
 
 
 def _ball_size(n_bits: int, radius: int) -> int:
@@ -735,37 +694,27 @@ def _ball_size(n_bits: int, radius: int) -> int:
 @lru_cache(maxsize=16)
 def _masks(n_bits: int, radius: int) -> np.ndarray:
     """Every way of flipping at most `radius` of `n_bits` bits, fewest flips first."""
-    shells = [np.zeros(min(radius + 1, 1), np.intp)]  # a radius of -1 has none
-    for _ in range(radius):  # one flip more, at a place beyond those that are flipped already
-        last = shells[-1]
-        shells.append(np.concatenate([last[last < 1 << bit] | 1 << bit for bit in range(n_bits)]))
-    return np.concatenate(shells)
-
-
-def _argsort(values: np.ndarray) -> np.ndarray:
-    """Sort numbers of up to 32 bits, stably."""
-    # NumPy sorts 16 bits by radix, and two halves of 16 four times as fast as one number of 32.
-    return np.lexsort([values.astype(np.uint16), (values >> 16).astype(np.uint16)])
+    bits = [1 << bit for bit in range(n_bits)]
+    shells = [sorted(map(sum, combinations(bits, flips))) for flips in range(radius + 1)]
+    return np.concatenate([np.zeros(0, np.intp), *shells], dtype=np.intp)
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Concatenate arange(start, start + count) for all starts, without a loop."""
     occupied = np.flatnonzero(counts != 0)  # many times faster on bool
-    if not len(occupied):
-        return occupied
     starts, counts = starts.take(occupied), counts.take(occupied)
     # Steps of one within a range and jumps between ranges add up to the places, in two thirds of
     # the time of repeat(starts, counts) + arange.
+    jumps = starts.copy()
+    jumps[1:] -= starts[:-1] + counts[:-1] - 1
     places = np.ones(counts.sum(), np.intp)
-    places[0] = starts[0]
-    places[np.cumsum(counts)[:-1]] = starts[1:] - starts[:-1] - counts[:-1] + 1
+    places[np.cumsum(counts) - counts] = jumps
     return np.cumsum(places, out=places)
 
 
 def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answer:
     """Return the vectors as float32 or float64, and their lengths in float64."""
-    dtypes = [np.float64, np.float32]
-    vectors = check_array(vectors, dtype=dtypes, ensure_min_samples=0, input_name=name)
+    vectors = check_array(vectors, dtype=[float, np.float32], ensure_min_samples=0, input_name=name)
     if d not in (None, vectors.shape[1]):
         raise ValueError(f"{name} must have shape (n, {d}), got {vectors.shape}.")
     blocks = (vectors[i : i + 1024].astype(float) for i in range(0, len(vectors), 1024))
@@ -774,42 +723,22 @@ def _check_vectors(name: str, vectors: np.ndarray, d: int | None = None) -> Answ
     limits = np.finfo(vectors.dtype)
     bad = np.flatnonzero((lengths < limits.tiny / limits.eps) | (lengths > limits.max / 2))
     if len(bad):
-        raise ValueError(
-            f"Row {bad[0]} of {name} is zero, or too short or long for {vectors.dtype}, so its "
-            f"cosine is undefined ({len(bad)} such rows); remove or repair it."
-        )
+        what = f"Row {bad[0]} of {name} is zero, or too short or long for {vectors.dtype}"
+        raise ValueError(f"{what}: its cosine is undefined ({len(bad)} such rows); remove it.")
     return vectors, lengths
 
 
-def _check_scores(scores: np.ndarray | None, query_codes: np.ndarray) -> np.ndarray | None:
-    """Return the scores in float64 if they are those of the codes."""
-    if scores is None:
-        return None
-    scores, shape = np.asarray(scores, float), query_codes.shape
-    if scores.shape != shape or not np.isfinite(np.abs(scores).sum(axis=1)).all():
-        raise ValueError(f"scores must be finite numbers of shape {shape}, got {scores.shape}.")
-    if ((scores >= 0) != query_codes).any():
-        raise ValueError("The signs of scores are not the query codes; give those that are.")
-    return scores
-
-
-def _checksum(content) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _read(path: str | os.PathLike, mmap: bool) -> tuple[dict, dict[str, np.ndarray]]:
-    """Read or map a file of `HammingIndex.save`: what its head says, and its arrays."""
+def _read(path: str | os.PathLike, mmap: bool) -> tuple[np.ndarray | None, _State]:
+    """Read or map a file of `HammingIndex.save`: the encoder's pickle, if any, and the state."""
     buffer = np.asarray(np.memmap(path, mode="r")) if mmap else np.fromfile(path, np.uint8)
-    text = bytes(buffer[64:HEAD])
+    text = bytes(buffer[32:HEAD])
     head, arrays, start = json.loads(text), {}, HEAD
-    if head["format"] != FORMAT or bytes(buffer[:64]) != _checksum(text).encode():
+    if head["format"] != FORMAT or bytes(buffer[:32]) != sha256(text).digest():
         raise ValueError("The format or the checksum of the head is another one.")
     for name, (dtype, shape, checksum) in head["arrays"].items():
-        content = buffer[start : start + math.prod(shape) * np.dtype(dtype).itemsize]
-        if not mmap and _checksum(content) != checksum:
+        start += -start % 64
+        arrays[name] = np.ndarray(shape, dtype, buffer, start)
+        start += arrays[name].nbytes
+        if not mmap and sha256(arrays[name]).hexdigest() != checksum:
             raise ValueError(f"The checksum of {name} is another one.")
-        arrays[name] = content.view(dtype).reshape(shape)
-        start += len(content) + -len(content) % 64
-    if start != len(buffer):
-        raise ValueError("The file is longer or shorter than its head says.")
-    return head, arrays
+    return arrays.pop("encoder", None), _State(head["n_bits"], head["chunks"], **arrays)

@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from grh_helpers.experiment import METHODS
 
-__all__ = ["legend_outside", "plot_equal_cost", "plot_intervals", "plot_precision"]
-__all__ += ["plot_precision_recall", "plot_time", "reference", "show", "show_images", "style"]
-__all__ += ["use_style"]
+__all__ = ["legend_outside", "plot_equal_cost", "plot_intervals", "plot_precision", "plot_time"]
+__all__ += ["plot_precision_recall", "reference", "show", "show_images", "style", "use_style"]
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
@@ -28,8 +26,11 @@ _METHODS = [*METHODS, "ITQ", "GRH ridge", "random keys"]
 
 
 def use_style() -> None:
-    """Set the fonts, sizes and colours of all figures of the series, once per notebook."""
-    plt.rc("figure", figsize=(7.0, 4.2), dpi=100)
+    """Set the fonts, sizes and colours of all figures of the series, once per notebook.
+
+    A figure of one panel is so narrow that its letters are still legible on a phone.
+    """
+    plt.rc("figure", figsize=(5.4, 3.8), dpi=100)
     plt.rc("figure.constrained_layout", use=True)
     plt.rc("axes", prop_cycle=plt.cycler(color=_COLOURS, marker=_MARKERS), grid=True)
     plt.rc("axes.spines", top=False, right=False)
@@ -83,44 +84,38 @@ def reference(ax: Axes, value: float, label: str, axis: str = "y") -> None:
 
 
 def legend_outside(ax: Axes, **options) -> None:
-    """Put the legend to the right of the axes, where it covers nothing.
+    """Put the legend of the axes below the figure, where it covers nothing and takes no width.
 
     Parameters
     ----------
     ax : Axes
         Axes with labelled curves.
     **options
-        Passed on to Matplotlib's ``legend``.
+        Passed on to Matplotlib's ``legend``; two columns by default.
     """
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **options)
+    ax.legend().remove()
+    entries = ax.get_legend_handles_labels()
+    ax.figure.legend(*entries, loc="outside lower center", **{"ncols": 2, **options})
 
 
-def _per_method(frame: pd.DataFrame, methods=None):
-    """Yield (method, rows, style); a method keeps its style when only some are drawn."""
-    frame = frame if "method" in frame else frame.assign(method="")
+def _per_method(frame: pd.DataFrame):
+    """Yield (method, rows, style); a frame without methods is one line, "measured"."""
+    frame = frame if "method" in frame else frame.assign(method="measured")
     for place, (method, rows) in enumerate(frame.groupby("method", sort=False)):
-        if methods is None or method in methods:
-            yield method, rows, style(method, place)
+        yield method, rows, style(method, place)
 
 
-def _curves(frame, x, y, ax=None, methods=None, exact=None, **settings) -> Axes:
-    """Draw one line per method, the mean over draws, and set the properties of the axes.
-
-    Along the radius a band behind the line shows the range of the draws.
-    """
+def _curves(frame, x, y, ax, **settings) -> Axes:
+    """Draw one line per method, the mean over draws, in a band of their range, and set the axes."""
     ax = ax or plt.subplots()[1]
-    for method, rows, look in _per_method(frame, methods):
+    for method, rows, look in _per_method(frame):
         by_radius = rows.groupby("radius")
-        label = method or y.replace("_", " ")
-        ax.plot(by_radius[x].mean(), by_radius[y].mean(), label=label, **look)
-        if x == "radius" and by_radius.size().max() > 1:
-            low, high = by_radius[y].min(), by_radius[y].max()
-            ax.fill_between(low.index, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        places, low, high = by_radius[x].mean(), by_radius[y].min(), by_radius[y].max()
+        ax.plot(places, by_radius[y].mean(), label=method, **look)
+        ax.fill_between(places, low, high, color=look["color"], alpha=0.15, linewidth=0)
     if x == "radius":
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.locator_params(axis="x", integer=True)
         ax.set_xlabel("Hamming radius (bits)")
-    if exact is not None:
-        reference(ax, exact, "exact cosine search")
     ax.legend()
     ax.set(**settings)
     return ax
@@ -162,12 +157,7 @@ def plot_intervals(
 
 
 def plot_precision(
-    frame: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    column: str = "precision",
-    exact: float | None = None,
-    methods: Sequence[str] | None = None,
+    frame: pd.DataFrame, ax: Axes | None = None, *, exact: float | None = None, y: str = "precision"
 ) -> Axes:
     """Precision by Hamming radius.
 
@@ -178,12 +168,10 @@ def plot_precision(
         method and radius (draws of the hyperplanes) become their mean and a band of their range.
     ax : Axes, optional
         Where to draw; by default a new figure.
-    column : {"precision", "precision_nonempty"}
-        Whether an empty query counts 0 or is left out.
     exact : float, optional
         Precision of the exact search over everything, drawn as a dashed line.
-    methods : sequence of str, optional
-        Draw only these methods, in their usual colours.
+    y : {"precision", "precision_nonempty"}
+        Whether an empty query counts 0 or is left out.
 
     Returns
     -------
@@ -195,19 +183,20 @@ def plot_precision(
     KeyError
         If the frame lacks a column.
     """
-    ylabel = "precision@10" + ("" if column == "precision" else ", non-empty queries")
-    limits = (0, None)
-    return _curves(frame, "radius", column, ax, methods, exact, ylim=limits, ylabel=ylabel)
+    ylabel = "precision@10" + ("" if y == "precision" else ", non-empty queries")
+    ax = _curves(frame, "radius", y, ax, ylabel=ylabel)
+    if exact is not None:
+        reference(ax, exact, "exact cosine search")
+    ax.set_ylim(0, None)
+    return ax
 
 
-def plot_time(
-    frame: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None
-) -> Axes:
+def plot_time(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Time per query by Hamming radius, on a logarithmic axis.
 
     Parameters
     ----------
-    frame, ax, methods
+    frame, ax
         As for `plot_precision`.
 
     Returns
@@ -222,7 +211,7 @@ def plot_time(
     """
     frame = frame.assign(milliseconds=frame["seconds"] * 1000)
     settings = {"yscale": "log", "ylabel": "time per query (ms)"}
-    return _curves(frame, "radius", "milliseconds", ax, methods, **settings)
+    return _curves(frame, "radius", "milliseconds", ax, **settings)
 
 
 def plot_equal_cost(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -243,7 +232,7 @@ def plot_equal_cost(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     KeyError
         If the frame lacks a column.
     """
-    settings = {"xscale": "log", "xlabel": "candidates per query (one point per radius)"}
+    settings = {"xscale": "log", "xlabel": "candidates per query"}
     settings |= {"ylim": (0, None), "ylabel": "precision@10"}
     return _curves(frame, "candidates", "precision", ax, **settings)
 
@@ -293,10 +282,8 @@ def show_images(images: np.ndarray, titles: Sequence[str], *, columns: int = 10)
     Raises
     ------
     ValueError
-        If there are no images, or their number is not that of the titles.
+        If the number of images is not that of the titles.
     """
-    if len(images) == 0:
-        raise ValueError("There are no images to show.")
     columns = min(columns, len(images))
     n_rows = -(-len(images) // columns)
     _, axes = plt.subplots(n_rows, columns, figsize=(columns, 1.35 * n_rows), squeeze=False)
@@ -320,6 +307,6 @@ def show(figure: Figure | Axes, alt: str) -> None:
     """
     from IPython.display import display  # only notebooks need it
 
-    figure = figure if isinstance(figure, Figure) else figure.figure
-    display(figure, metadata={"image/png": {"alt": alt}})
-    plt.close(figure)
+    # The figure of a figure is the figure itself.
+    display(figure.figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure.figure)

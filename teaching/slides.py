@@ -17,9 +17,15 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = ("Exercises", "In practice", "Further reading", "Next", "Notation and glossary")
-ASKS = re.compile(
-    r"Before (?:you|reading)|[Pp]redict|[Gg]uess|[Ss]ketch|[Ee]xpect|[Pp]encil|Which .*\?|What (do|does|will)\b.*\?"
+# A paragraph asks if it ends in a question (a pointer to the figure may follow), or says so.
+ENDS_IN_QUESTION = re.compile(
+    r"\?\W*(?:\([^()]*\)\W*)?(?:\*\*Figure [\d.]+\*\*[^.?]*\.(?: [^.?]*\.)?)?\s*$"
 )
+ASKS = re.compile(
+    r"[Bb]efore (?:you (?:go|look|run|move)|reading|running)|\b[Gg]uess how|\bWork out\b|do you think"
+    r"|(?:[Ss]ketch|[Ee]xpect|[Pp]encil:).*\?", re.S
+)  # fmt: skip
+TELLS = re.compile(r"\||\*\*Figure [\d.]+\.\*\*|.*[Dd]o(?:es)? [^?]*\bagree\b", re.S)
 SIGNS = {"alpha": "α", "theta": "θ", "pi": "π", "mu": "μ", "nu": "ν", "lambda": "λ", "sum": "∑", "cdot": "·",
          "times": "×", "le": "≤", "ge": "≥", "pm": "±", "to": "→", "approx": "≈", "dots": "…", "ldots": "…",
          "log": "log ", "infty": "∞", "in": "∈", "tfrac12": "½", "top": "ᵀ"}  # fmt: skip
@@ -31,12 +37,12 @@ html {{ scroll-snap-type: y mandatory; font: 2.5vmin/1.4 sans-serif; color: #111
 body {{ margin: 0; }}
 section {{ box-sizing: border-box; height: 100vh; padding: 4vmin 8vmin 5vmin; scroll-snap-align: start;
   display: flex; flex-direction: column; gap: 1.5vmin; overflow: hidden; position: relative; }}
-section.title {{ justify-content: center; font-size: 3.2vmin; }} ul, ol {{ font-size: 3vmin; }}
+section.title {{ justify-content: center; font-size: 3.2vmin; }} ul, ol {{ font-size: 3.4vmin; }}
 h1 {{ font-size: 6.5vmin; margin: 0; line-height: 1.15; }} h2 {{ font-size: 4.2vmin; margin: 0; line-height: 1.2; }}
 p, ul, ol {{ margin: 0.6vmin 0; }} li {{ margin: 0.8vmin 0; }}
-.ask {{ font-size: 3.4vmin; border-left: 1vmin solid #d95f02; padding-left: 3vmin; margin: auto 0; }}
+.ask {{ font-size: 4vmin; border-left: 1vmin solid #d95f02; padding-left: 3vmin; margin: auto 0; }}
 img {{ flex: 1 1 0; min-height: 0; min-width: 0; object-fit: contain; }}
-.caption {{ font-size: 2.2vmin; }} code {{ font-size: 92%; }}
+.caption {{ font-size: 2.7vmin; }} .caption p {{ margin: 0; }} code {{ font-size: 92%; }}
 .number {{ position: absolute; right: 3vmin; bottom: 2vmin; color: #555; font-size: 2vmin; }}
 @media print {{ @page {{ size: 297mm 167mm; margin: 0; }} html {{ font-size: 4.2mm; }}
   section {{ break-after: page; height: 166mm; }} }}
@@ -62,7 +68,8 @@ def formula(tex: str) -> str:
     tex = re.sub(r"\\(?:operatorname|text|mathrm)\{([^{}]*)\}", r"\1", tex)
     tex = re.sub(r"\\binom\{([^{}]*)\}\{([^{}]*)\}", r"C(\1, \2)", tex)
     tex = re.sub(r"\\sqrt\{([^{}]*)\}", r"√(\1)", tex)
-    tex = re.sub(r"\\(?:[bB]igl?r?|left|right|[,;!])", "", tex)
+    tex = re.sub(r"\\(?:[bB]igl?r?|left|right)", "", tex)
+    tex = re.sub(r"\\[,;!]", " ", tex)
     tex = re.sub(r"\\([a-zA-Z]+)", lambda m: SIGNS.get(m[1], m[0]), tex)
     tex = html.escape(tex).replace("-", "−")
     for sign, tag in (("^", "sup"), ("_", "sub")):
@@ -85,50 +92,71 @@ def markdown(text: str) -> str:
     return re.sub(r"@@(\d+)@@", lambda m: kept[int(m[1])], done)
 
 
-def sentences_naming(figure: str, notebook) -> str:
-    """Return the sentences of the prose that begin by naming a figure, at most two."""
-    prose = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    found = re.search(rf"\*\*{re.escape(figure)}\.?\*\*[^\n]*", prose)
-    if not found:
-        return ""
-    return " ".join(re.split(r"(?<=[.?!]) (?=[A-Z*])", found[0])[:2])
+def prose_of(notebook) -> str:
+    """Return the text of a notebook."""
+    return "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+
+
+def has_picture(cell) -> bool:
+    """Whether a picture is stored below a cell."""
+    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+
+def numbers_of_figures(notebook) -> dict[str, str]:
+    """Return the number that the prose gives to the picture of each cell, by the cell's id."""
+    numbers = list(dict.fromkeys(re.findall(r"\*\*(Figure \d+\.\d+)", prose_of(notebook))))
+    shown = [cell.id for cell in notebook.cells if has_picture(cell)]
+    if len(shown) < len(numbers):  # Photographs count, though nothing is stored below their cell.
+        photographs = [c for c in notebook.cells if "cifar-images" in c.metadata.get("tags", [])]
+        hidden = {cell.id for cell in photographs}
+        shown = [cell.id for cell in notebook.cells if has_picture(cell) or cell.id in hidden]
+    assert not numbers or len(shown) == len(numbers), "a figure has no number, or two"
+    return dict(zip(shown, numbers, strict=False))
+
+
+def caption(figure: str, alt: str, text: str) -> str:
+    """Return the first two sentences with which the prose reads a figure, else its description."""
+    found = re.search(rf"^\*\*{re.escape(figure)}\.\*\* .*", text, re.M) if figure else None
+    if found:
+        return markdown(" ".join(re.split(r"(?<=[.?!]) (?=[A-Z*])", found[0])[:2]))
+    return (f"<b>{figure}.</b> " if figure else "") + html.escape(alt)
 
 
 def is_question(paragraph: str) -> bool:
     """Whether a paragraph asks the reader what to expect."""
-    asks = "?" in paragraph and ASKS.search(paragraph)
-    return bool(
-        asks or re.search(r"\bguess\b|\b[Ww]ork (it )?out\b|[Ff]ill in the table", paragraph)
-    )
+    if TELLS.match(paragraph) or len(paragraph) >= 900:
+        return False
+    long = len(paragraph) >= 60  # A shorter one is a heading in the form of a question.
+    return bool(ASKS.search(paragraph) or (long and ENDS_IN_QUESTION.search(paragraph)))
 
 
 def sections(notebook) -> list[str]:
     """Return the slides of one chapter."""
-    slides, heading, saw = [], "", False
+    slides, heading, last = [], "", ""
+    text, numbers = prose_of(notebook), numbers_of_figures(notebook)
     for cell in notebook.cells[1:]:
         if cell.cell_type == "markdown":
             for paragraph in re.split(r"\n\s*\n", cell.source):
                 if title := re.match(r"#{2,3} (.+)", paragraph):
                     heading = title[1].replace("`", "")
-                    saw = heading == "What we saw"
-                elif saw and not paragraph.startswith("|"):
-                    slides.append(f"<h2>{heading}</h2>{markdown(paragraph)}")
+                elif heading == "What we saw":
+                    if not paragraph.startswith("|") and not paragraph.endswith(":"):
+                        slides.append(f"<h2>{heading}</h2>{markdown(paragraph)}")
                 elif heading not in LEFT_OUT and is_question(paragraph):
-                    ask = markdown(paragraph)
-                    if "$$" not in paragraph and len(paragraph) < 900 and "|" not in paragraph[:2]:
-                        slides.append(
-                            f'<h2>{html.escape(heading)}</h2><div class="ask">{ask}</div>'
-                        )
+                    if paragraph[0].islower():  # It goes on with the sentence of a formula.
+                        paragraph = f"{last}\n\n{paragraph}"
+                    asked = f'<div class="ask">{markdown(paragraph)}</div>'
+                    slides.append(f"<h2>{html.escape(heading)}</h2>{asked}")
+                last = paragraph
             continue
         for output in cell.outputs:
             if "image/png" in output.get("data", {}) and heading not in LEFT_OUT:
                 alt = output.metadata["image/png"]["alt"]
                 data = output.data["image/png"].replace("\n", "")
-                named = re.match(r"Figure \d+\.\d+", alt)
-                caption = markdown(sentences_naming(named[0], notebook)) if named else ""
+                words = caption(numbers.get(cell.id, ""), alt, text)
                 slides.append(
                     f'<h2>{html.escape(heading)}</h2><img alt="{html.escape(alt)}" '
-                    f'src="data:image/png;base64,{data}"><div class="caption">{caption or html.escape(alt)}</div>'
+                    f'src="data:image/png;base64,{data}"><div class="caption">{words}</div>'
                 )
     return slides
 

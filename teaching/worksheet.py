@@ -77,7 +77,7 @@ class Page:
         axes = self.figure.add_axes((0.08, self.y - tall, 0.84, tall))
         axes.axis("off")
         shown = [[c if self.answers or i < given else "" for i, c in enumerate(r)] for r in rows]
-        shown = [[cell.replace("-", "−") for cell in row] for row in shown]
+        head, *shown = ([cell.replace("-", "−") for cell in row] for row in (head, *shown))
         table = axes.table(
             shown, colLabels=head, bbox=(0, 0, 1, 1), cellLoc="center", colWidths=widths
         )

@@ -210,9 +210,9 @@ def test_parameters_name_every_constant_that_was_used(monkeypatch):
         (np.zeros((1, 32, 32), dtype=complex), "numbers from 0 to 255"),
         (np.zeros((1, 32, 32), dtype=bool), "numbers from 0 to 255"),
         (np.full((1, 32, 32), "a"), "numbers from 0 to 255"),
-        (np.full((1, 32, 32), np.nan), "negative, NaN or infinite"),
-        (np.full((1, 32, 32), np.inf), "negative, NaN or infinite"),
-        (np.full((1, 32, 32), -1), "negative, NaN or infinite"),
+        (np.full((1, 32, 32), np.nan), "numbers from 0 to 255"),
+        (np.full((1, 32, 32), np.inf), "numbers from 0 to 255"),
+        (np.full((1, 32, 32), -1), "numbers from 0 to 255"),
     ],
 )
 def test_bad_images_are_named(images, message):
@@ -276,7 +276,7 @@ def test_one_job_needs_no_threads(monkeypatch):
 
 
 def test_pictures_in_the_unit_interval_are_refused():
-    with pytest.raises(ValueError, match="from 0 to 255, but the largest is 1; multiply them by"):
+    with pytest.raises(ValueError, match="from 0 to 1; multiply them by 255"):
         gist(np.eye(32)[None])
     for dark in (np.zeros((1, 32, 32)), np.ones((1, 32, 32), int), np.zeros((0, 32, 32))):
         assert gist(dark).shape == (len(dark), 512)

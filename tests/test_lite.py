@@ -12,8 +12,13 @@ from urllib.parse import quote
 import nbformat
 import pytest
 from test_book import BROWSER
-from test_notebooks import FOLDER
+from test_notebooks import APPENDICES, CHAPTERS, FOLDER, read
 
+sys.path.insert(0, str(FOLDER))
+
+import _lite  # noqa: E402
+
+PAGES = [*CHAPTERS, *APPENDICES]
 REFUSED = """
 import multiprocessing, os, subprocess, threading, urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -46,13 +51,45 @@ assert grh_helpers.gist(numpy.zeros((3, 32, 32))).shape == (3, 512)
 
 def test_threads_processes_and_network_are_off(tmp_path):
     pages = {"fits.ipynb": [REFUSED, ALLOWED], "fails.ipynb": ["threading = 1", "1 / 0", REFUSED]}
+    pages["10_scaling_out.ipynb"] = ["import distributed"]
+    pages["09_the_field.ipynb"] = ["print()", "import faiss"]
     for name, sources in pages.items():
         cells = [nbformat.v4.new_code_cell(text, id=f"cell-{i}") for i, text in enumerate(sources)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / name)
     command = [sys.executable, FOLDER / "_lite.py", *(tmp_path / name for name in pages)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    said = "fits.ipynb: runs\nfails.ipynb: cell-1: ZeroDivisionError: division by zero\n"
-    assert done.stdout == said and done.returncode == 1, done.stderr
+    fits, fails, refuses, late = done.stdout.splitlines()
+    assert fits == "fits.ipynb: runs" and done.returncode == 1, done.stderr
+    assert fails == "fails.ipynb: cell-1: ZeroDivisionError: division by zero"
+    assert "; refuses in its first cell: ModuleNotFoundError" in refuses
+    assert late.endswith("cell-1: ModuleNotFoundError: import of faiss halted; None in sys.modules")
+
+
+class TestChaptersForTheBrowser:
+    def test_none_is_left_out_in_silence(self):
+        assert _lite.PAGES == PAGES
+        assert _lite.DESKTOP.keys() < {path.stem for path in CHAPTERS}
+        makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
+        (line,) = (line for line in makefile.splitlines() if "notebooks/_lite.py" in line)
+        assert line.endswith("_lite.py"), "the check goes through all chapters"
+
+    @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+    def test_a_chapter_that_does_not_run_there_says_so(self, path):
+        says = "does not run in a browser" in read(path).cells[0].source
+        assert says == (path.stem in _lite.DESKTOP)
+
+    @pytest.mark.parametrize(
+        ("stem", "stopped", "good"),
+        [
+            ("01_data_preparation", "", True),
+            ("01_data_preparation", "first cell: OSError: no network", False),
+            ("09_the_field", "first cell: ImportError: no FAISS", True),
+            ("09_the_field", "09-64: ImportError: no FAISS", False),
+            ("09_the_field", "", False),
+        ],
+    )
+    def test_verdict(self, stem, stopped, good):
+        assert _lite.verdict(FOLDER / f"{stem}.ipynb", stopped)[0] == good
 
 
 HELPERS = """import piplite
@@ -79,14 +116,18 @@ def site(tmp_path_factory):
 
 @pytest.mark.book
 class TestSite:
-    def test_chapters_install_the_helpers_first(self, site):
+    def test_chapters_install_the_helpers_first_or_refuse(self, site):
         pages = sorted((site[0] / "files" / "notebooks").glob("*.ipynb"))
-        assert [page.name[:2] for page in pages] == ["00", "01", "02", "03", "04", "05"]
+        assert [page.name for page in pages] == [path.name for path in PAGES]
         for page in pages:
-            cells = nbformat.read(page, as_version=4).cells
-            first = next(cell for cell in cells if cell.cell_type == "code")
-            assert first.source == "%pip install -q grh_helpers"
-            assert "An experiment" in cells[1].source
+            note, first = read(page).cells[1:3]
+            assert "An experiment" in note.source and first.cell_type == "code"
+            if why := _lite.DESKTOP.get(page.stem):
+                assert why in note.source
+                with pytest.raises(RuntimeError, match=f"not run in a browser, since {why}"):
+                    exec(first.source)
+            else:
+                assert first.source == "%pip install -q grh_helpers"
 
     def test_kernel_boots_and_installs_the_helpers(self, site):
         playwright = pytest.importorskip("playwright.sync_api")

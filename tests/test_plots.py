@@ -57,12 +57,34 @@ def test_precision_draws_the_mean_of_the_draws(frame):
 
 
 def test_methods_differ_in_colour_and_marker_and_keep_them(frame):
-    both, alone = plots.plot_precision(frame), plots.plot_precision(frame, methods=["GRH"])
-    styles = {k: (v.get_color(), v.get_marker()) for k, v in lines(both).items()}
-    assert styles["LSH"][0] != styles["GRH"][0] and styles["LSH"][1] != styles["GRH"][1]
+    frame = frame.replace({"method": {"GRH": "GRH svm"}})
+    both = plots.plot_precision(frame)
+    alone = plots.plot_precision(frame[frame["method"] == "GRH svm"])
+    looks = {k: (v.get_color(), v.get_marker()) for k, v in lines(both).items()}
+    assert looks["LSH"][0] != looks["GRH svm"][0] and looks["LSH"][1] != looks["GRH svm"][1]
     assert {k: (v.get_color(), v.get_marker()) for k, v in lines(alone).items()} == {
-        "GRH": styles["GRH"]
+        "GRH svm": looks["GRH svm"]
     }
+
+
+def test_the_band_is_the_range_of_the_draws(frame):
+    ax = plots.plot_precision(frame)
+    heights = ax.collections[0].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([heights.min(), heights.max()], [0.0, 0.32])
+
+
+def test_a_legend_outside_covers_no_axes_and_names_every_curve(frame):
+    plots.use_style()
+    fig, axes = plt.subplots(1, 2)
+    plots.plot_precision(frame, axes[0], exact=0.53)
+    plots.legend_outside(axes[0])
+    fig.canvas.draw()
+    (legend,) = fig.legends
+    assert axes[0].get_legend() is None
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["LSH", "GRH", "exact cosine search"]
+    box = legend.get_window_extent()
+    assert box.y1 <= min(ax.get_tightbbox().y0 for ax in axes) and box.y0 >= 0
 
 
 def test_random_keys_never_look_like_a_method():
@@ -108,8 +130,9 @@ def test_images_with_their_titles():
     assert axes.shape == (2, 2)
     assert [ax.get_title() for ax in axes.flat] == ["a", "b", "c", ""]
     assert [len(ax.images) for ax in axes.flat] == [1, 1, 1, 0]
-    with pytest.raises(ValueError, match="no images"):
-        plots.show_images(images[:0], [])
+    assert not any(ax.axison for ax in axes.flat)
+    with pytest.raises(ValueError, match="shorter"):
+        plots.show_images(images, ["a", "b"])
 
 
 def test_show_stores_the_alt_text(monkeypatch, frame):
@@ -121,5 +144,7 @@ def test_show_stores_the_alt_text(monkeypatch, frame):
     plots.show(ax, alt="Precision rises with the radius.")
     ((figure,), options) = seen[0]
     assert figure is ax.figure
+    plots.show(ax.figure, alt="The same, as a figure.")
+    assert seen[1][0] == (figure,)
     assert options == {"metadata": {"image/png": {"alt": "Precision rises with the radius."}}}
     assert plt.get_fignums() == []

@@ -76,6 +76,31 @@ class TestEveryPage:
         assert set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", text, re.M)) <= targets
 
 
+@pytest.mark.parametrize("path", PAGES, ids=stem)
+def test_figures_and_exercises_that_a_page_names_exist(path):
+    text = path.read_text(encoding="utf-8")
+    chapters = "\n".join("\n".join(prose(read(chapter))) for chapter in CHAPTERS)
+    for figure in re.findall(r"Figure \d+\.\d+", text):
+        assert f"**{figure}" in chapters, figure
+    exercises = {
+        int(solution.name[:2]): len(re.findall(r"^## ", "\n".join(prose(read(solution))), re.M))
+        for solution in SOLUTIONS
+    }
+    named = re.findall(r"exercise (\d)(?: or (\d))? of chapter (\d+)", text)
+    assert named or path.name != "run_sheets.md"
+    for *numbers, chapter in named:
+        assert max(map(int, filter(None, numbers))) <= exercises[int(chapter)]
+
+
+def test_every_chapter_has_polls_questions_of_students_stumbling_blocks_and_an_exam_question():
+    parts = re.split(r"^## Chapter (\d+): ", QUESTIONS, flags=re.M)
+    assert parts[1::2] == [str(n) for n in range(11)]
+    for text in parts[2::2]:
+        assert len(re.findall(r"^\*\*\d+[a-z]\.\*\* ", text, re.M)) >= 2
+        for title in ("What students ask.", "Where students stumble.", "Exam question"):
+            assert text.count(f"**{title}**") == 1
+
+
 def test_minutes_of_each_session_add_up_to_90():
     sessions = re.split(r"^##+ ", RUN_SHEETS, flags=re.M)
     timed = 0
@@ -335,3 +360,35 @@ def test_slides_stand_alone_and_show_every_figure(path):
     ]
     assert [html.unescape(alt) for alt in re.findall(r'<img alt="(.*?)"', body)] == figures
     assert "What we saw" in body and body.count('class="ask"') >= 1
+    numbers = re.findall(r"\*\*(Figure \d+\.\d+)", "\n".join(prose(notebook)))
+    shown = re.findall(r'class="caption">(?:<p>)?<(?:b|strong)>(Figure \d+\.\d+)\.', body)
+    hidden = sum("cifar-images" in tags(cell) for cell in notebook.cells)
+    assert len(set(shown)) == len(shown) == (len(figures) if numbers else 0)
+    assert shown == [n for n in dict.fromkeys(numbers) if n in shown] and set(shown) <= set(numbers)
+    assert len(set(numbers)) - len(shown) in (0, hidden)
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "asks"),
+    [
+        ("**Before you go on:** which is larger?", True),
+        ("Four lengths and three methods. Will it double? **Figure 5.3** draws it.", True),
+        ("Count what each query has to examine. By how much will the worst exceed the mean?", True),
+        ("Fill in the table before running the cell.", True),
+        ("What does the work? Not the landmarks: random ones change it by a little.", False),
+        ("**Figure 8.4.** With words that it knows, it finds pictures. What makes this?", False),
+        ("With a pencil: two equal bits are one bit.", False),
+        ("Measure its recall before you trust it, which takes an index of all the vectors.", False),
+        ("Both are computed for all images and for all of the queries. Do both ways agree?", False),
+        ("Who competes?", False),
+        ("| a | table? |", False),
+    ],
+)  # fmt: skip
+def test_slides_ask_what_the_chapter_asks(paragraph, asks):
+    assert slides.is_question(paragraph) == asks
+
+
+def test_a_question_after_a_formula_brings_it_along():
+    page = slides.deck(read(FOLDER / "04_grh_steps.ipynb"))
+    (slide,) = re.findall(r"<section>(?:(?!<section>).)*?It looks like the same idea", page, re.S)
+    assert "sgn(α sgn(D<sup>−1</sup>S L) + (1−α) L)" in slide

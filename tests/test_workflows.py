@@ -115,6 +115,17 @@ def test_pythons_are_those_that_the_project_admits():
     assert f'target-version = "py{MINIMUM.replace(".", "")}"' in pyproject
 
 
+@pytest.mark.parametrize("job", ["notebooks", "oldest", "newest"])
+def test_a_lane_leaves_out_no_notebook_in_silence(job):
+    (command,) = (c for c in commands(JOBS["tests", job]) if "--nbval-lax" in c)
+    words = [word for word in shlex.split(command) if word.endswith(".ipynb")]
+    run = {path.name for word in words for path in ROOT.glob(word) if "exercises" not in path.parts}
+    every = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    later = {"09_the_field.ipynb", "10_scaling_out.ipynb"} if job == "oldest" else set()
+    assert run == every - later
+    assert sum("solutions" in word for word in words) == 1
+
+
 def test_the_oldest_versions_are_the_lower_bounds():
     bounds = dict(re.match(r"([\w-]+)>=([\d.]+)$", x).groups() for x in PROJECT["dependencies"])
     (command,) = (c for c in commands(JOBS["tests", "oldest"]) if "install" in c and "==" in c)
