@@ -56,21 +56,17 @@ from grh_helpers.experiment import map_table, ranking_split, sweep_draws
 
 __all__ = ["main"]
 
-_MODEL = {"bits": 16, "alpha": 1.0, "iterations": 1, "learner": "svm", "max_radius": 10, "seeds": 5}
-_WHERE = {"data_home": None, "dataset": None, "output": "output"}
+_MODEL = {"bits": 16, "alpha": 1.0, "iterations": 1, "learner": "svm", "max-radius": 10, "seeds": 5}
+_WHERE = {"data-home": None, "dataset": None, "output": "output"}
 # Which options go together, with their default values.
 _OPTIONS = {
     "run": _WHERE | _MODEL,
     "run --check": _WHERE | {"check": False},
     "run --record": _WHERE | {"record": False},
     "run --features": {"features": None, "labels": None, "output": "output"},
-    "data": {"data_home": None, "dataset": None, "url": None, "archive": None},
-    "info": {"data_home": None},
+    "data": {"data-home": None, "dataset": None, "url": None, "archive": None},
+    "info": {"data-home": None},
 }
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _say(*texts: str) -> None:
@@ -177,10 +173,11 @@ def _run_own(options: argparse.Namespace) -> None:
         raise ValueError(f"{old} is the report on another file; {todo}.")
     with _results(folder) as unfinished:
         _say(f"{path}: {len(features):,} rows; exact search, LSH, ITQ, GRH")
-        n = len(features)
-        check_whole("The number of rows", n, 50)
-        split = Dataset.from_arrays(features, labels).split(min(200, n // 10), min(2000, n // 3))
-        table = compare(split)
+        data, large = Dataset.from_arrays(features, labels), len(features) > 100_000
+        check_whole("The number of rows", len(data), 50)
+        n_queries = min(100 if large else 200, len(data) // 10)
+        split = data.split(n_queries, min(2000, len(data) // 3))
+        table = compare(split, seeds=2 if large else 3)
         report(table, path, unfinished)
     _say(readable(table).to_string(index=False), "", *verdict(table), f"\nthe report is {old}")
 
@@ -190,8 +187,7 @@ def _data(options: argparse.Namespace) -> None:
     name = "cifar10" if name == "auto" else name
     if name == "digits" and (options.url or options.archive):
         raise ValueError("The digits come with scikit-learn; leave out --url and --archive.")
-    if name != "digits":
-        _say(f"preparing {name}: a download may take long, computing features about a minute")
+    _say(f"preparing {name}: a download may take long, computing GIST about a minute")
     path = prepare(name, options.data_home, url=options.url, archive=options.archive)
     _say(f"{name} is ready in {path}")
 
@@ -225,14 +221,15 @@ def main(arguments: list[str] | None = None) -> int:
     defaults = dict(ChainMap(*_OPTIONS.values()))
     for name, default in defaults.items():
         kind = {"action": "store_true"} if default is False else {"type": type(default or "")}
-        parser.add_argument(_flag(name), default=default, help=argparse.SUPPRESS, **kind)
+        parser.add_argument(f"--{name}", default=default, help=argparse.SUPPRESS, **kind)
     options = parser.parse_args(arguments)
-    given = {name for name, default in defaults.items() if getattr(options, name) != default}
+    values = {name.replace("_", "-"): value for name, value in vars(options).items()}
+    given = {name for name, default in defaults.items() if values[name] != default}
     extra = [f" --{name}" for name in ("features", "check", "record") if name in given]
     mode = options.command + "".join(extra[:1])
     for name in sorted(given - {*_OPTIONS.get(mode, [])}):
         fitting = " or ".join(other for other, names in _OPTIONS.items() if name in names)
-        parser.error(f"{_flag(name)} goes with {fitting}, not with {mode}")
+        parser.error(f"--{name} goes with {fitting}, not with {mode}")
     matplotlib.use("agg")
     plots.use_style()
     actions = {"run --features": _run_own, "data": _data, "info": _info}
