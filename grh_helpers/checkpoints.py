@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from grh_helpers._files import atomic
-from grh_helpers.datasets import dataset_name
+from grh_helpers.datasets import atomic, dataset_name
 
 __all__ = ["CheckpointError", "checkpoint", "recorded", "results_file"]
 

@@ -1,7 +1,5 @@
 """Codes: rows of bits, the machine words that they are kept in, and Hamming distances."""
 
-from __future__ import annotations
-
 from numbers import Integral
 
 import numpy as np

@@ -24,7 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
+from uuid import uuid4
 
 import numpy as np
 import pooch
@@ -39,11 +40,10 @@ from sklearn.utils.extmath import row_norms
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from grh_helpers._files import atomic
 from grh_helpers.gist import GIST_PARAMETERS, gist
 
 __all__ = ["DATASETS", "DataError", "Dataset", "Split"]
-__all__ += ["available", "data_home", "dataset_name", "load_dataset", "prepare"]
+__all__ += ["atomic", "available", "data_home", "dataset_name", "load_dataset", "prepare"]
 
 StrPath = str | os.PathLike
 
@@ -397,6 +397,42 @@ def _files(name: str, home: Path) -> tuple[Path, Path | None]:
     raw = (path for path in (home / CIFAR_FOLDER, home / CIFAR_ARCHIVE) if path.exists())
     # The cache of another version of GIST has another name and is never read.
     return home / f"cifar10-{zlib.crc32(repr(GIST_PARAMETERS).encode()):08x}.npy", next(raw, None)
+
+
+@contextmanager
+def atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file that takes the place of `path` at the end, or vanishes on an error.
+
+    Parameters
+    ----------
+    path : path of the file; a symbolic link is followed, and the file keeps its permissions
+    mode : {"wb", "w"}
+        Text is written as UTF-8.
+
+    Yields
+    ------
+    The open temporary file, which lies in the folder of the file.
+
+    Raises
+    ------
+    ValueError
+        If there is something at `path` that is not a file.
+    OSError
+        If the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is a folder or a device; give the path of a file.")
+    # Only the beginning of the name, because file systems limit a name to 255 bytes.
+    temporary = target.with_name(f".{target.name[:24]}.{uuid4().hex[:12]}.tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+        if target.exists():
+            temporary.chmod(target.stat().st_mode)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -7,8 +7,6 @@ and a measure is its expected value over all those orders (McSherry and Najork 2
 value for the order in which the database happens to be stored.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 

@@ -42,8 +42,7 @@ class _Hasher(TransformerMixin, BaseEstimator):
         if issparse(X):
             raise ValueError("X must be dense, got a sparse matrix; use TruncatedSVD first.")
         # When encoding, _blocks looks for NaN and infinity while the rows are in the cache anyway.
-        dtypes = [np.float64, np.float32]
-        return validate_data(self, X, reset=reset, dtype=dtypes, ensure_all_finite=reset)
+        return validate_data(self, X, reset=reset, dtype=["f8", "f4"], ensure_all_finite=reset)
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
         """Distance from each hyperplane times the length of its normal, in the precision of X."""

@@ -26,8 +26,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
-from grh_helpers._files import atomic
 from grh_helpers.codes import check_rows, check_whole, hamming, pack_words, unpack_bits
+from grh_helpers.datasets import atomic
 
 __all__ = ["HammingIndex", "exact_search"]
 

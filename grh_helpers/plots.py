@@ -4,10 +4,6 @@ Colours come from the Okabe-Ito palette, which survives colour blindness, and ea
 marker of its own, so that the figures can be read in grey print too.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -262,7 +258,7 @@ def plot_precision_recall(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _curves(frame, "recall", "precision_nonempty", ax, **settings)
 
 
-def show_images(images: np.ndarray, titles: Sequence[str], *, columns: int = 10) -> np.ndarray:
+def show_images(images: np.ndarray, titles: list[str], *, columns: int = 10) -> np.ndarray:
     """Show pictures in a grid, each with a title.
 
     Parameters

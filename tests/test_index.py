@@ -23,8 +23,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from grh_helpers import LSH, HammingIndex
 from grh_helpers import index as module
-from grh_helpers._files import atomic
 from grh_helpers.codes import pack_words
+from grh_helpers.datasets import atomic
 from grh_helpers.index import exact_search
 
 # Costs that force one way of searching, blocks so small that every boundary is crossed, and chunks
