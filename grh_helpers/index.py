@@ -9,8 +9,6 @@ Codes are kept in two ways: as words (`pack_words`), which give distances, and a
 their chunks, which are bucket numbers.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -24,9 +22,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_consistent_length
 
-from grh_helpers.codes import check_rows, check_whole, hamming, pack_words, unpack_bits
+from grh_helpers.codes import check_whole, hamming, pack_words, unpack_bits
 from grh_helpers.datasets import atomic
 
 __all__ = ["HammingIndex", "exact_search"]
@@ -75,7 +73,7 @@ class _State(NamedTuple):
     norms: np.ndarray | None = None
 
     @classmethod
-    def build(cls, n_bits: int, words: np.ndarray, vectors=None, norms=None) -> _State:
+    def build(cls, n_bits: int, words: np.ndarray, vectors=None, norms=None) -> Self:
         """Sort the codes into the tables of the chunks."""
         n = len(words)
         m = -(-n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
@@ -305,7 +303,7 @@ class HammingIndex:
         norms = None
         if vectors is not None:
             vectors, norms = _check_vectors("vectors", vectors)
-            check_rows("codes", words, "vectors", vectors)
+            check_consistent_length(words, vectors)
         self._check_encoder(words, vectors)
         return words, vectors, norms
 
@@ -516,7 +514,7 @@ class HammingIndex:
         if state.vectors is None:
             raise ValueError("The index has no vectors; build it with them or omit queries.")
         queries, lengths = _check_vectors("queries", queries, state.vectors.shape[1])
-        check_rows("query_codes", asked, "queries", queries)
+        check_consistent_length(asked, queries)
         # So many queries at a time that their candidates, and a matrix product of them with all
         # vectors where `rank` needs one, take 64 MB at most.
         step = max(1, 128 * BLOCK // len(state.words))
