@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from benchmarks.codebooks import interval
 from grh_helpers import GRH, Dataset, average_precision, load_dataset, precision_recall_curve
-from grh_helpers._files import atomic
 from grh_helpers.checkpoints import results_file
+from grh_helpers.datasets import atomic
 from grh_helpers.experiment import ranking_split
 from grh_helpers.hashing import SVMs
 

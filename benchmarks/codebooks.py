@@ -49,8 +49,8 @@ from sklearn.preprocessing import normalize
 from tqdm import tqdm
 
 from grh_helpers import ITQ, LSH, Dataset, HammingIndex, load_dataset, mean_average_precision
-from grh_helpers._files import atomic
 from grh_helpers.checkpoints import results_file
+from grh_helpers.datasets import atomic
 from grh_helpers.hashing import class_codes
 
 GAMMA, RIDGE, SHARPNESS, BLOCK = 4.0, 0.1, 10.0, 2048

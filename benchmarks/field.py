@@ -34,8 +34,8 @@ from sklearn.pipeline import make_pipeline
 from tqdm import tqdm
 
 from grh_helpers import GRH, ITQ, LSH, Dataset, Split, load_dataset, mean_average_precision
-from grh_helpers._files import atomic
 from grh_helpers.checkpoints import results_file
+from grh_helpers.datasets import atomic
 from grh_helpers.hashing import class_codes
 
 CHAPTER = Path(__file__).resolve().parent.parent / "notebooks" / "09_the_field.ipynb"

@@ -41,8 +41,8 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from grh_helpers import Dataset, load_dataset
-from grh_helpers._files import atomic
 from grh_helpers.checkpoints import results_file
+from grh_helpers.datasets import atomic
 from grh_helpers.evaluation import mean_average_precision
 from grh_helpers.hashing import GRH, ITQ, LSH, SVMs
 

@@ -1,6 +1,5 @@
 """Learning to hash, hands on: the functions that more than one notebook of the series needs."""
 
-from grh_helpers import _interrupt  # noqa: F401, before all that takes time
 from grh_helpers.checkpoints import checkpoint
 from grh_helpers.codes import pack_bits, unpack_bits
 from grh_helpers.cross_modal import CrossModalGRH

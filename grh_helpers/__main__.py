@@ -29,8 +29,6 @@ data  Download, verify and cache a data set. CIFAR-10 is 170 MB, and its GIST fe
 info  Say which data are on this machine, where (--data-home DIR), and what auto means now.
 """
 
-from __future__ import annotations
-
 import argparse
 import html
 import io
@@ -46,8 +44,7 @@ from pathlib import Path
 import matplotlib
 
 from grh_helpers import GRH, ITQ, LSH, Dataset, plots
-from grh_helpers._files import atomic
-from grh_helpers.checkpoints import CheckpointError, checkpoint, results_file
+from grh_helpers.checkpoints import CheckpointError, checkpoint
 from grh_helpers.codes import check_whole
 from grh_helpers.compare import compare, load_array, readable, report, verdict
 from grh_helpers.datasets import DATASETS, available, data_home, dataset_name, load_dataset, prepare
@@ -137,9 +134,6 @@ def _run(options: argparse.Namespace) -> None:
     _say(f"\nexact cosine search: precision@10 {exact:.3f}; figures and tables are in {folder}")
     if options.check or options.record:
         _check(data.name, means, budget, exact, maps, options.record)
-    if options.record:
-        with atomic(results_file(data.name).with_name(f"{data.name}_precision.png")) as file:
-            file.write((folder / "lsh_grh_precision.png").read_bytes())
 
 
 def _check(dataset: str, means, budget, exact: float, maps, record: bool) -> None:

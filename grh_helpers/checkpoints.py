@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from grh_helpers._files import atomic
-from grh_helpers.datasets import dataset_name
+from grh_helpers.datasets import atomic, dataset_name
 
 __all__ = ["CheckpointError", "checkpoint", "recorded", "results_file"]
 
@@ -57,13 +56,10 @@ def recorded(dataset: str) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If the file is not JSON.
+        If the file is not JSON, as after a merge by hand: restore it, or record anew.
     """
     path = results_file(dataset)
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); restore it, or record anew.") from error
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def checkpoint(

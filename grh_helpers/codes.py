@@ -1,7 +1,5 @@
 """Codes: rows of bits, the machine words that they are kept in, and Hamming distances."""
 
-from __future__ import annotations
-
 from numbers import Integral
 
 import numpy as np
@@ -142,10 +140,3 @@ def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
     if isinstance(value, bool) or not (isinstance(value, Integral) and low <= value <= high):
         limits = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
         raise ValueError(f"{name} must be a whole number {limits}, got {value!r}.")
-
-
-def check_rows(name: str, rows, other: str, others) -> None:
-    """Raise ValueError unless both have the same number of rows."""
-    n, m = len(rows), len(others)
-    if n != m:
-        raise ValueError(f"{name} has {n} rows but {other} has {m}; they must agree.")

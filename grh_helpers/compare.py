@@ -1,7 +1,5 @@
 """Is hashing worth it on one's own vectors? All methods side by side, a verdict, and a report."""
 
-from __future__ import annotations
-
 import base64
 import html
 import itertools

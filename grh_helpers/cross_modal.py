@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import eye_array
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from grh_helpers.codes import check_rows
 from grh_helpers.hashing import GRH
 
 __all__ = ["CrossModalGRH"]
@@ -95,7 +94,7 @@ class CrossModalGRH(GRH):
         """
         X_text = self._validate(X_text, reset=True)
         X_image = self._validate(X_image, reset=True)  # last, so that n_features_in_ is of pictures
-        check_rows("X_image", X_image, "X_text", X_text)
+        check_consistent_length(X_image, X_text)
         if y is None and graph is None:
             graph = eye_array(len(X_image), format="csr")
         rng = check_random_state(self.random_state)

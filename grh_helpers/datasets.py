@@ -24,7 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
+from uuid import uuid4
 
 import numpy as np
 import pooch
@@ -39,13 +40,11 @@ from sklearn.utils.extmath import row_norms
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from grh_helpers._files import atomic
 from grh_helpers.gist import GIST_PARAMETERS, gist
 
 __all__ = ["DATASETS", "DataError", "Dataset", "Split"]
-__all__ += ["available", "data_home", "dataset_name", "load_dataset", "prepare"]
+__all__ += ["atomic", "available", "data_home", "dataset_name", "load_dataset", "prepare"]
 
-StrPath = str | os.PathLike
 
 DATASETS = {
     "auto": "cifar10 if it is on this machine, else digits",
@@ -233,7 +232,7 @@ class Dataset:
         return Split(*pairs[0], *pairs[1], *pairs[2], *parts)
 
 
-def data_home(path: StrPath | None = None) -> Path:
+def data_home(path: str | Path | None = None) -> Path:
     """Folder of raw data and caches; it need not exist.
 
     Parameters
@@ -258,7 +257,7 @@ def data_home(path: StrPath | None = None) -> Path:
 _home = data_home  # the functions below have a parameter of that name
 
 
-def available(data_home: StrPath | None = None) -> dict[str, tuple[str, Path | None]]:
+def available(data_home: str | Path | None = None) -> dict[str, tuple[str, Path | None]]:
     """Say what is on this machine, without reading it.
 
     Parameters
@@ -280,7 +279,7 @@ def available(data_home: StrPath | None = None) -> dict[str, tuple[str, Path | N
     return found
 
 
-def dataset_name(name: str | None = None, data_home: StrPath | None = None) -> str:
+def dataset_name(name: str | None = None, data_home: str | Path | None = None) -> str:
     """Name of the data set that `load_dataset` loads.
 
     Parameters
@@ -307,7 +306,7 @@ def dataset_name(name: str | None = None, data_home: StrPath | None = None) -> s
     return "digits" if available(data_home)["cifar10"][0] == "missing" else "cifar10"
 
 
-def load_dataset(name: str | None = None, data_home: StrPath | None = None) -> Dataset:
+def load_dataset(name: str | None = None, data_home: str | Path | None = None) -> Dataset:
     """Load a data set that is on this machine; nothing is ever downloaded.
 
     Parameters
@@ -348,10 +347,10 @@ def load_dataset(name: str | None = None, data_home: StrPath | None = None) -> D
 
 def prepare(
     name: str | None = None,
-    data_home: StrPath | None = None,
+    data_home: str | Path | None = None,
     *,
     url: str | None = None,
-    archive: StrPath | None = None,
+    archive: str | Path | None = None,
 ) -> Path:
     """Download, verify, describe and cache a data set, as far as that is not done yet.
 
@@ -400,6 +399,42 @@ def _files(name: str, home: Path) -> tuple[Path, Path | None]:
 
 
 @contextmanager
+def atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file that takes the place of `path` at the end, or vanishes on an error.
+
+    Parameters
+    ----------
+    path : path of the file; a symbolic link is followed, and the file keeps its permissions
+    mode : {"wb", "w"}
+        Text is written as UTF-8.
+
+    Yields
+    ------
+    The open temporary file, which lies in the folder of the file.
+
+    Raises
+    ------
+    ValueError
+        If there is something at `path` that is not a file.
+    OSError
+        If the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is a folder or a device; give the path of a file.")
+    # Only the beginning of the name, because file systems limit a name to 255 bytes.
+    temporary = target.with_name(f".{target.name[:24]}.{uuid4().hex[:12]}.tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+        if target.exists():
+            temporary.chmod(target.stat().st_mode)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def _worded(what: str, todo: str, errors: Any = Exception) -> Iterator[None]:
     """Put what the operating system or a library raises into a sentence."""
     try:
@@ -409,7 +444,7 @@ def _worded(what: str, todo: str, errors: Any = Exception) -> Iterator[None]:
         raise DataError(f"{what} ({reason}); {todo}.") from error
 
 
-def _open(name: str, home: Path, url: str = "", archive: StrPath | None = None) -> Dataset:
+def _open(name: str, home: Path, url: str = "", archive: str | Path | None = None) -> Dataset:
     """Read a file; if it is missing or damaged, make it first from raw data or a download."""
     path, raw = _files(name, home)
     make = _make_cache if name == "cifar10" else _make_mat
@@ -451,7 +486,7 @@ def _digits() -> Dataset:
 # CIFAR-10: the cache ------------------------------------------------------------------------------
 
 
-def _make_cache(cache: Path, raw: StrPath | None, url: str) -> None:
+def _make_cache(cache: Path, raw: str | Path | None, url: str) -> None:
     """Write the rows of CIFAR-10 as one array, and behind it the CRC-32 of all that."""
     rows = _read_cifar10(Path(raw or _download(url, cache.with_name(CIFAR_ARCHIVE), CIFAR_MD5)))
     rows["features"] = gist(rows["images"], n_jobs=-1, progress=True)
@@ -537,7 +572,7 @@ def _read_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.n
 # The file of GIST features ------------------------------------------------------------------------
 
 
-def _make_mat(target: Path, archive: StrPath | None, url: str) -> None:
+def _make_mat(target: Path, archive: str | Path | None, url: str) -> None:
     if archive:
         with atomic(target) as file:
             file.write(Path(archive).read_bytes())

@@ -1,28 +1,28 @@
 """Measures of retrieval: precision by Hamming radius, tie-aware rankings, intervals.
 
-Two rules hold throughout.
+Two rules hold throughout, and the frame of a sweep carries its protocol in ``frame.attrs``.
 Empty rule: a query without any candidate scores 0; the same mean over the other queries, and
 their share, stand beside it. Tie rule: items at the same Hamming distance are in random order,
 and a measure is its expected value over all those orders (McSherry and Najork 2008), never its
 value for the order in which the database happens to be stored.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state, check_X_y
+from sklearn.utils import check_consistent_length, check_random_state, check_X_y
 
-from grh_helpers.codes import check_codes, check_rows, check_whole, hamming, pack_words
+from grh_helpers.codes import check_codes, check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
 from grh_helpers.index import HammingIndex
 
 __all__ = ["average_precision", "bootstrap_ci", "budget_sweep", "exact_precision", "exact_sweep"]
 __all__ += ["mean_average_precision", "mean_over_queries", "precision_at_k"]
 __all__ += ["precision_recall_curve", "radius_sweep"]
+
+_RULES = {"ties": "equal cosines: the lower row number first", "empty": "no candidates: 0"}
 
 
 def radius_sweep(
@@ -109,7 +109,9 @@ def mean_over_queries(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     found = rows["candidates"] > 0
     rows = rows.assign(precision_nonempty=rows["precision"].where(found), nonempty=found)
     columns = ["precision", "precision_nonempty", "nonempty", "candidates", "seconds"]
-    return rows.groupby(by, sort=False)[columns].mean().reset_index()
+    means = rows.groupby(by, sort=False)[columns].mean().reset_index()
+    means.attrs = rows.attrs
+    return means
 
 
 def budget_sweep(
@@ -173,7 +175,7 @@ def budget_sweep(
     queries, database, *labels = _parts(split, labelled=False)
     index, frames = HammingIndex(database_codes, database), []
     true = exact_sweep(split, k)[1] if true is None else true
-    check_rows("true", true, "queries", queries)
+    check_consistent_length(true, queries)
     for budget in budgets:
         rows, found = _search(index, query_codes, queries, labels, k, scores, budget=budget)
         recall = (found[:, :, None] == true[:, None, :]).any(axis=1).mean(axis=1)
@@ -256,6 +258,8 @@ def _search(index: HammingIndex, query_codes, queries, labels, k: int, scores=No
     found, _ = index.search(query_codes, k=k, queries=queries, scores=scores, **limit)
     seconds = (time.perf_counter() - start) / len(found)
     rows = pd.DataFrame({**limit, "query": np.arange(len(found))})
+    sizes = {"queries": len(found), "database": len(index), "bits": index.n_bits, "k": k}
+    rows.attrs["protocol"] = {**sizes, **_RULES}
     if labels[0] is not None:
         hits = (found >= 0) & (labels[1][found] == labels[0][:, None])  # -1: nothing found
         rows["precision"] = hits.mean(axis=1)

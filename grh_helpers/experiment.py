@@ -4,8 +4,6 @@ The labels of the methods and the split that rankings are measured on are define
 else, so that two places cannot disagree about one quantity.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -25,13 +23,9 @@ __all__ = ["METHODS", "encode", "exact_precision", "map_table", "ranking_split",
 Methods = Mapping[str, Callable[[int, int], Any]]
 
 
-def _method(hasher, **parameters) -> Callable[[int, int], Any]:
-    return lambda n_bits, random_state: hasher(n_bits, random_state=random_state, **parameters)
-
-
 # Label of a method in tables, legends and recorded keys → estimator of (n_bits, random_state).
-METHODS: Methods = {"LSH": _method(LSH)}
-METHODS |= {f"GRH {learner}": _method(GRH, learner=learner) for learner in ("svm", "kernel")}
+METHODS: Methods = {"LSH": LSH}
+METHODS |= {f"GRH {learner}": partial(GRH, learner=learner) for learner in ("svm", "kernel")}
 
 
 def encode(hasher, split: Split) -> tuple[np.ndarray, np.ndarray]:

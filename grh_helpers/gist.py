@@ -14,7 +14,6 @@ import math
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import ArrayLike
 from scipy import fft
 from tqdm import tqdm
 
@@ -41,7 +40,7 @@ GIST_PARAMETERS = {
 _BLOCK_PIXELS = 16 * 48 * 48
 
 
-def gist(images: ArrayLike, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
+def gist(images: np.ndarray, *, n_jobs: int = 2, progress: bool = False) -> np.ndarray:
     """Describe each image by the mean response of 32 Gabor filters in 16 cells.
 
     Parameters
@@ -158,7 +157,7 @@ def gabor_bank(size: int | tuple[int, int]) -> np.ndarray:
     return bank
 
 
-def contrast_normalise(images: ArrayLike) -> np.ndarray:
+def contrast_normalise(images: np.ndarray) -> np.ndarray:
     """Remove coarse shading and even out contrasts: the first step of `gist`, for drawing.
 
     Parameters
@@ -203,7 +202,7 @@ def _normalised(images: np.ndarray) -> np.ndarray:
     return detail / (GIST_PARAMETERS["contrast_floor"] + np.sqrt(variance))
 
 
-def _checked(images: ArrayLike) -> np.ndarray:
+def _checked(images: np.ndarray) -> np.ndarray:
     """Images as an array, or a sentence on why they are none."""
     images = np.asarray(images)
     grid, shape = GIST_PARAMETERS["grid"], images.shape

@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_array, check_random_state, gen_batches, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from grh_helpers.codes import check_codes, check_rows, check_whole
+from grh_helpers.codes import check_codes, check_whole
 from grh_helpers.evaluation import mean_average_precision
 
 __all__ = ["GRH", "ITQ", "LSH", "SVMs", "class_codes", "graph_step"]
@@ -42,8 +42,7 @@ class _Hasher(TransformerMixin, BaseEstimator):
         if issparse(X):
             raise ValueError("X must be dense, got a sparse matrix; use TruncatedSVD first.")
         # When encoding, _blocks looks for NaN and infinity while the rows are in the cache anyway.
-        dtypes = [np.float64, np.float32]
-        return validate_data(self, X, reset=reset, dtype=dtypes, ensure_all_finite=reset)
+        return validate_data(self, X, reset=reset, dtype=["f8", "f4"], ensure_all_finite=reset)
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
         """Distance from each hyperplane times the length of its normal, in the precision of X."""
@@ -662,7 +661,8 @@ def _check_labels(X: np.ndarray, y) -> tuple[np.ndarray, np.ndarray]:
     if y is None:
         raise ValueError("Labels are missing; pass one for each row of X as y, or a graph to GRH.")
     y = column_or_1d(y, warn=True)
-    check_rows("X", X, "y", y)
+    if len(X) != len(y):
+        raise ValueError(f"X has {len(X)} rows but y has {len(y)}; give one label for each row.")
     assert_all_finite(y, input_name="y")
     try:
         classes, members = np.unique(y, return_inverse=True)

@@ -9,8 +9,6 @@ Codes are kept in two ways: as words (`pack_words`), which give distances, and a
 their chunks, which are bucket numbers.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -24,10 +22,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_consistent_length
 
-from grh_helpers._files import atomic
-from grh_helpers.codes import check_rows, check_whole, hamming, pack_words, unpack_bits
+from grh_helpers.codes import check_whole, hamming, pack_words, unpack_bits
+from grh_helpers.datasets import atomic
 
 __all__ = ["HammingIndex", "exact_search"]
 
@@ -64,7 +62,7 @@ class _State(NamedTuple):
     """
 
     n_bits: int
-    chunks: list[tuple[int, int]]
+    chunks: list[tuple[int, int]]  # as `_chunks` returns them
     words: np.ndarray
     offsets: np.ndarray
     ids: np.ndarray
@@ -75,7 +73,7 @@ class _State(NamedTuple):
     norms: np.ndarray | None = None
 
     @classmethod
-    def build(cls, n_bits: int, words: np.ndarray, vectors=None, norms=None) -> _State:
+    def build(cls, n_bits: int, words: np.ndarray, vectors=None, norms=None) -> Self:
         """Sort the codes into the tables of the chunks."""
         n = len(words)
         m = -(-n_bits // (CHUNK_BITS if n <= 10**6 else round(math.log2(n))))
@@ -185,9 +183,9 @@ class _State(NamedTuple):
                 done += len(counts)
                 wanted = np.repeat(queries[block], counts, axis=0)
                 keys = hamming(self.words.take(found, axis=0), wanted) * np.int64(n) + found
-                for row, near in zip(block, np.split(keys, np.cumsum(counts)[:-1]), strict=True):
-                    if len(near) >= k or reach == radius:
-                        best[row, : len(near)] = np.sort(near)[:k]
+                for row, (i, j) in zip(block, pairwise([0, *np.cumsum(counts)]), strict=True):
+                    if j - i >= k or reach == radius:
+                        best[row, : j - i] = np.sort(keys[i:j])[:k]
             rows = rows[best[rows, -1] < 0]
         distances, ids = np.divmod(best, n)
         ids[(best < 0) | (distances > radius)] = -1
@@ -305,7 +303,7 @@ class HammingIndex:
         norms = None
         if vectors is not None:
             vectors, norms = _check_vectors("vectors", vectors)
-            check_rows("codes", words, "vectors", vectors)
+            check_consistent_length(words, vectors)
         self._check_encoder(words, vectors)
         return words, vectors, norms
 
@@ -457,7 +455,7 @@ class HammingIndex:
             return words
         scores = np.asarray(scores, float)
         if not np.isfinite(np.abs(scores).sum()) or not np.array_equal(scores >= 0, query_codes):
-            raise ValueError("scores must be finite, and at least 0 exactly where the codes are 1.")
+            raise ValueError("scores must be finite, one per bit, 0 or more exactly where it is 1.")
         return scores
 
     def search(
@@ -516,7 +514,7 @@ class HammingIndex:
         if state.vectors is None:
             raise ValueError("The index has no vectors; build it with them or omit queries.")
         queries, lengths = _check_vectors("queries", queries, state.vectors.shape[1])
-        check_rows("query_codes", asked, "queries", queries)
+        check_consistent_length(asked, queries)
         # So many queries at a time that their candidates, and a matrix product of them with all
         # vectors where `rank` needs one, take 64 MB at most.
         step = max(1, 128 * BLOCK // len(state.words))
@@ -524,7 +522,7 @@ class HammingIndex:
             rows = slice(i, i + step)
             if budget is None:
                 indptr, found = state.within(asked[rows], radius)
-                found = np.split(found, indptr[1:-1])
+                found = [found[a:b] for a, b in pairwise(indptr)]
             else:
                 found, _ = state.nearest(asked[rows], budget)
             state.rank(found, queries[rows] / lengths[rows, None], ids[rows], similarities[rows])
@@ -598,9 +596,9 @@ class HammingIndex:
         mmap : bool
             Whether to map the file into memory instead of reading it: it opens at once, is read
             where a search needs it, and all processes that map it share one copy. Then only its
-            head and its size are checked, not the checksums of codes, tables and vectors: damage
-            there can give a wrong answer or an IndexError. Do not write into a file that is
-            mapped; `save` puts a new one in its place.
+            head is checked, and that nothing is cut off, not the checksums of codes, tables and
+            vectors: damage there can give a wrong answer or an IndexError. Do not write into a
+            file that is mapped; `save` puts a new one in its place.
 
         Returns
         -------

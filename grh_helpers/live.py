@@ -5,8 +5,6 @@ it. Where scripts do not run a still picture stays: what the script drew of this
 the start, stored beside it by ``make stills``.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import zlib

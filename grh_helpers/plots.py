@@ -4,13 +4,12 @@ Colours come from the Okabe-Ito palette, which survives colour blindness, and ea
 marker of its own, so that the figures can be read in grey print too.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,24 +18,16 @@ from grh_helpers.experiment import METHODS
 __all__ = ["legend_outside", "plot_equal_cost", "plot_intervals", "plot_precision", "plot_time"]
 __all__ += ["plot_precision_recall", "reference", "show", "show_images", "style", "use_style"]
 
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
-_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+_FILE = Path(__file__).with_name("series.mplstyle")
+_STYLE = rc_params_from_file(_FILE, use_default_template=False)
+_LOOKS = list(_STYLE["axes.prop_cycle"])
 # What the chapters compare; each has its colour and marker in all of them.
 _METHODS = [*METHODS, "ITQ", "GRH ridge", "random keys"]
 
 
 def use_style() -> None:
-    """Set the fonts, sizes and colours of all figures of the series, once per notebook.
-
-    A figure of one panel is so narrow that its letters are still legible on a phone.
-    """
-    plt.rc("figure", figsize=(5.4, 3.8), dpi=100)
-    plt.rc("figure.constrained_layout", use=True)
-    plt.rc("axes", prop_cycle=plt.cycler(color=_COLOURS, marker=_MARKERS), grid=True)
-    plt.rc("axes.spines", top=False, right=False)
-    plt.rc("grid", alpha=0.3)
-    plt.rc("font", size=11)
-    plt.rc("legend", frameon=False)
+    """Set the fonts, sizes and colours of all figures of the series, once per notebook."""
+    plt.rcParams.update(_STYLE)
 
 
 def style(method: str, place: int = 0) -> dict[str, str]:
@@ -60,7 +51,7 @@ def style(method: str, place: int = 0) -> dict[str, str]:
     {'color': '#0072B2', 'marker': 'o'}
     """
     place = _METHODS.index(method) if method in _METHODS else place
-    return {"color": _COLOURS[place % 7], "marker": _MARKERS[place % 7]}
+    return _LOOKS[place % len(_LOOKS)]
 
 
 def reference(ax: Axes, value: float, label: str, axis: str = "y") -> None:
@@ -262,7 +253,7 @@ def plot_precision_recall(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _curves(frame, "recall", "precision_nonempty", ax, **settings)
 
 
-def show_images(images: np.ndarray, titles: Sequence[str], *, columns: int = 10) -> np.ndarray:
+def show_images(images: np.ndarray, titles: list[str], *, columns: int = 10) -> np.ndarray:
     """Show pictures in a grid, each with a title.
 
     Parameters

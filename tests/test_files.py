@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from grh_helpers._files import atomic
+from grh_helpers.datasets import atomic
 
 posix = pytest.mark.skipif(os.name == "nt", reason="modes and pipes of a POSIX system")
 

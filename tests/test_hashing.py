@@ -554,7 +554,7 @@ def test_bad_parameters(blobs, make, message):
     [
         (None, None, "Labels are missing; pass one for each row of X as y, or a graph to GRH."),
         ("labels", "graph", "not both"),
-        ("short", None, "X has 120 rows but y has 119; they must agree."),
+        ("short", None, "X has 120 rows but y has 119; give one label"),
         ("one class", None, "y must hold two classes or more, got one class: 0.0."),
         ("nan", None, "NaN"),
         ("infinite", None, "infinity"),

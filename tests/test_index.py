@@ -23,8 +23,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from grh_helpers import LSH, HammingIndex
 from grh_helpers import index as module
-from grh_helpers._files import atomic
 from grh_helpers.codes import pack_words
+from grh_helpers.datasets import atomic
 from grh_helpers.index import exact_search
 
 # Costs that force one way of searching, blocks so small that every boundary is crossed, and chunks
@@ -910,7 +910,7 @@ BAD = [
     (
         partial(PLAIN.search, scores=-SCORES, budget=2),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (PLAIN.kneighbors, (CODES, 0), "k must be a whole number of at least 1, got 0"),
     (PLAIN.kneighbors, (CODES, 2.0), "k must be a whole number of at least 1, got 2.0"),
@@ -919,19 +919,19 @@ BAD = [
     (
         partial(PLAIN.kneighbors, scores=-SCORES),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (partial(PLAIN.kneighbors, scores=ENDLESS), (CODES,), "scores must be finite"),
     (partial(PLAIN.kneighbors, scores=SCORES * np.nan), (CODES,), "scores must be finite"),
     (
         partial(PLAIN.kneighbors, scores=SCORES[:2]),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (
         partial(PLAIN.kneighbors, scores=CODES),
         (CODES,),
-        "scores must be finite, and at least 0 exactly",
+        "scores must be finite, one per bit, 0 or more exactly",
     ),
     (PLAIN.encode, (VECTORS,), "has no encoder; build it with one, or hash the queries"),
     (HammingIndex, (CODES, None, OTHER), "a fitted Pipeline, and the index needs vectors"),
@@ -947,8 +947,8 @@ BAD = [
     (PLAIN.search, (CODES[:, :3], 1), "codes of 4 bits.*have 3; use the same hash function"),
     (PLAIN.add, (CODES[:, :3],), "codes of 4 bits.*have 3; use the same hash function"),
     (PLAIN.radius_search, (CODES + 1, 1), "bool or the integers 0 and 1"),
-    (HammingIndex, (CODES, VECTORS[:3]), "codes has 4 rows but vectors has 3; they must agree"),
-    (HammingIndex, (CODES[:2], VECTORS), "codes has 2 rows but vectors has 4; they must agree"),
+    (HammingIndex, (CODES, VECTORS[:3]), "inconsistent numbers of samples: .4, 3"),
+    (HammingIndex, (CODES[:2], VECTORS), "inconsistent numbers of samples: .2, 4"),
     (HammingIndex, (CODES, VECTORS[:, 0]), "Expected 2D array, got 1D array"),
     (HammingIndex, (CODES, VECTORS * 1j), "Complex data not supported"),
     (HammingIndex, (CODES, NAN), "Input vectors contains NaN"),
