@@ -334,7 +334,7 @@ def test_record_then_check_then_red_when_a_figure_differs(tmp_path, monkeypatch,
         (tmp_path / "results" / "digits.json").write_text(json.dumps(changed))
         assert main([*arguments, "--check"]) == 1
         error = capsys.readouterr().err
-        assert f"{len(keys)} of " in error and all(f"\n- {key} is " in error for key in keys)
+        assert f"{len(keys)} of " in error and all(f"\n{key} " in error for key in keys)
 
 
 def test_record_says_when_it_cannot_write(tmp_path, monkeypatch, quick, capsys):
