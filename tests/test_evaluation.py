@@ -350,15 +350,23 @@ def test_bad_plain_arrays(small):
             measure((small.queries, None, small.database, None))
     with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[276, 1\]"):
         exact_precision((small.queries, small.query_labels, small.database, [1]))
-    with pytest.raises(ValueError, match="query_codes has 20 rows but queries has 1"):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[20, 1\]"):
         budget_sweep(q, d, (small.queries[:1], None, small.database, None))
+
+
+def test_sweeps_carry_their_protocol(small):
+    q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
+    for sweep in (radius_sweep, budget_sweep):
+        protocol = sweep(q, d, small, [3, 5], k=7).attrs["protocol"]
+        sizes = {"queries": 20, "database": len(d), "bits": 8, "k": 7}
+        assert sizes.items() <= protocol.items() and {"ties", "empty"} <= set(protocol)
 
 
 def test_bad_input_of_the_sweep(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
-    with pytest.raises(ValueError, match="query_codes has 19 rows but queries has 20"):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[19, 20\]"):
         radius_sweep(q[1:], d, small)
-    with pytest.raises(ValueError, match="codes has 275 rows but vectors has 276"):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[275, 276\]"):
         radius_sweep(q, d[1:], small)
     for name in ("query_labels", "database_labels", "queries", "database"):
         one = SimpleNamespace(**{**vars(small), name: getattr(small, name)[:1]})
@@ -514,7 +522,7 @@ def test_query_directed_order_finds_more_neighbours():
         ({"budgets": [0]}, "budget must be a whole number of at least 1, got 0"),
         ({"k": 10**6}, "k must be a whole number from 1 to"),
         ({"scores": np.zeros((3, 4))}, "scores"),
-        ({"true": np.zeros((1, 10), int)}, "true has 1 rows but queries has 10"),
+        ({"true": np.zeros((1, 10), int)}, r"inconsistent numbers of samples: \[1, 10\]"),
     ],
 )
 def test_what_budget_sweep_refuses(options, message):

@@ -247,7 +247,7 @@ def test_files_have_the_permissions_that_open_gives(tmp_path, quick):
     finally:
         os.umask(old)
     written = [*(tmp_path / "digits").iterdir(), *(tmp_path / "results").iterdir()]
-    assert len(written) == len(FIGURES | TABLES) + 3  # with the lock of those who record
+    assert len(written) == len(FIGURES | TABLES) + 2  # with the lock of those who record
     assert {stat.S_IMODE(p.stat().st_mode) for p in written} == {0o640}
 
 
