@@ -77,7 +77,7 @@ def naive_sweep(query_codes, database_codes, split, radii, k=10) -> pd.DataFrame
 def sweep(data: Dataset, repeats: int = 5) -> pd.DataFrame:
     """Radii 0 to 10; the naive loop takes minutes on CIFAR-10, so it runs once."""
     split = data.split()
-    codes = encode(METHODS["LSH"](16, 0), split)
+    codes = encode(METHODS["LSH"](16, random_state=0), split)
     ours = partial(radius_sweep, *codes, split, range(11))
     start = time.perf_counter()
     naive = naive_sweep(*codes, split, range(11))
@@ -150,7 +150,7 @@ def ranking(data: Dataset, repeats: int = 3) -> pd.DataFrame:
     labels, n = (split.query_labels, split.database_labels), len(split.queries)
     rows = []
     for bits in (16, 64):
-        case = (*encode(METHODS["LSH"](bits, 0), split), *labels)
+        case = (*encode(METHODS["LSH"](bits, random_state=0), split), *labels)
         np.testing.assert_allclose(average_precision(*case), sorting_average_precision(*case))
         for name, peer in (
             ("an argsort per query, tie-aware", sorting_average_precision),

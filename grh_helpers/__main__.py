@@ -166,12 +166,11 @@ def _run_own(options: argparse.Namespace) -> None:
         todo = "choose another folder (--output), or remove it"
         raise ValueError(f"{old} is the report on another file; {todo}.")
     with _results(folder) as unfinished:
-        _say(f"{path}: {len(features):,} rows; exact search, LSH, ITQ, GRH")
-        data, large = Dataset.from_arrays(features, labels), len(features) > 100_000
+        _say(f"{path}: shape {features.shape}; exact search, LSH, ITQ, GRH")
+        data = Dataset.from_arrays(features, labels)
         check_whole("The number of rows", len(data), 50)
-        n_queries = min(100 if large else 200, len(data) // 10)
-        split = data.split(n_queries, min(2000, len(data) // 3))
-        table = compare(split, seeds=2 if large else 3)
+        split = data.split(min(200, len(data) // 10), min(2000, len(data) // 3))
+        table = compare(split, seeds=3 if len(data) <= 100_000 else 2)
         report(table, path, unfinished)
     _say(readable(table).to_string(index=False), "", *verdict(table), f"\nthe report is {old}")
 

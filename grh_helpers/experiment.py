@@ -23,7 +23,7 @@ __all__ = ["METHODS", "encode", "exact_precision", "map_table", "ranking_split",
 Methods = Mapping[str, Callable[[int, int], Any]]
 
 
-# Label of a method in tables, legends and recorded keys → estimator of (n_bits, random_state).
+# Label of a method in tables, legends and recorded keys → estimator of n_bits and random_state=…
 METHODS: Methods = {"LSH": LSH}
 METHODS |= {f"GRH {learner}": partial(GRH, learner=learner) for learner in ("svm", "kernel")}
 

@@ -517,7 +517,7 @@ class HammingIndex:
         check_consistent_length(asked, queries)
         # So many queries at a time that their candidates, and a matrix product of them with all
         # vectors where `rank` needs one, take 64 MB at most.
-        step = max(1, 128 * BLOCK // len(state.words))
+        step = max(1, 128 * BLOCK // min(len(state.words), GATHER_COST * (budget or np.inf)))
         for i in range(0, len(asked), step):
             rows = slice(i, i + step)
             if budget is None:

@@ -371,6 +371,13 @@ def test_without_queries_the_hamming_distance_ranks():
                 assert np.isnan(similarities[i, len(near) :]).all()
 
 
+def test_what_a_scan_finds_beyond_the_radius_is_left_out():
+    codes = np.zeros((3, 8), bool)
+    codes[1, :3], codes[2] = True, True  # at distances 3 and 8, and three codes are scanned
+    ids, similarities = HammingIndex(codes).search(codes[:1], 2, k=3)
+    assert ids.tolist() == [[0, -1, -1]] and np.isnan(similarities[0, 1:]).all()
+
+
 @pytest.mark.parametrize("k", [4, 1000])
 def test_fewer_than_k_candidates_are_padded(k):
     index = HammingIndex(np.eye(3, dtype=bool), np.eye(3))
