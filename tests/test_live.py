@@ -281,7 +281,7 @@ class TestInABrowser:
         assert said.inner_text().startswith(start) and wrong.count() == 1
         pressed = figure.locator("[aria-pressed=true]")
         assert pressed.count() == 3
-        figure.get_by_role("button", name="query 2, a 9").click()
+        figure.get_by_role("button", name="query 2, a picture of a 9").click()
         assert said.inner_text().startswith("LSH with 16 bits: 3 of the first ten")
         assert wrong.count() == 7 and figure.get_by_text(re.compile(r"^\d wrong$")).count() == 7
         figure.get_by_role("button", name="GRH svm").focus()

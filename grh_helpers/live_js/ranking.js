@@ -20,7 +20,7 @@ start("ranking", function (root) {
     });
   }
   const buttons = {
-    query: choice("query", [...c.digits].slice(0, c.queries).map((digit, i) => `query ${i + 1}, a ${digit}`), true),
+    query: choice("query", [...c.digits].slice(0, c.queries).map((digit, i) => `query ${i + 1}, a picture of a ${digit}`), true),
     method: choice("method", c.methods), bits: choice("bits", c.bits)};
   const say = status(root);
   c.svg.setAttribute("text-anchor", "middle");
