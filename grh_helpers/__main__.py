@@ -117,10 +117,8 @@ def _run(options: argparse.Namespace) -> None:
         tables = {"radius_sweep": sweep, "budget": budget, "mean_average_precision": ranking}
         for name, table in tables.items():
             table.to_csv(unfinished / f"{name}.csv", index=False)
-        figures = {"equal_cost": plots.plot_equal_cost(sweep)}
-        for name, rows in {"lsh": sweep[sweep["method"] == "LSH"], "lsh_grh": sweep}.items():
-            figures[f"{name}_precision"] = plots.plot_precision(rows, exact=exact)
-            figures[f"{name}_time"] = plots.plot_time(rows)
+        figures = {"precision": plots.plot_precision(sweep, exact=exact)}
+        figures |= {"equal_cost": plots.plot_equal_cost(sweep), "time": plots.plot_time(sweep)}
         for name, ax in figures.items():
             ax.figure.savefig(unfinished / f"{name}.png", dpi=150)
             plots.plt.close(ax.figure)

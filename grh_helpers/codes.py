@@ -75,7 +75,7 @@ def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
     if keys.dtype.kind != "u" or keys.ndim not in (1, 2):
         raise ValueError("Keys must be unsigned integers as pack_bits returns them, others given.")
     keys = keys[:, None] if keys.ndim == 1 else keys
-    check_whole("n_bits", n_bits, 1, keys.shape[1] * keys.itemsize * 8)
+    n_bits = check_whole("n_bits", n_bits, 1, keys.shape[1] * keys.itemsize * 8)
     octets = np.ascontiguousarray(keys, keys.dtype.newbyteorder(">")).view(np.uint8)
     return np.unpackbits(octets, axis=1)[:, -n_bits:].astype(bool)
 
@@ -135,8 +135,9 @@ def check_codes(codes: np.ndarray, n_bits: int | None = None) -> np.ndarray:
     return codes.astype(bool, copy=False)
 
 
-def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
-    """Raise ValueError unless `value` is a whole number from `low` to `high`."""
+def check_whole(name: str, value: int, low: int, high: float = np.inf) -> int:
+    """Return a whole number from `low` to `high` as Python's int, which no sum wraps around."""
     if isinstance(value, bool) or not (isinstance(value, Integral) and low <= value <= high):
         limits = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
         raise ValueError(f"{name} must be a whole number {limits}, got {value!r}.")
+    return int(value)

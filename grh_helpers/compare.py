@@ -75,7 +75,7 @@ def compare(
     split : Split
         Queries, training set and database, with labels or without.
     methods : dict of str to callable, optional
-        Label of a method → function of (n_bits, random_state) that returns an estimator. By default
+        Label of a method → function of n_bits and, by name, random_state. By default
         LSH, ITQ and GRH: with labels its SVMs and its kernel, without labels ridge regression.
     n_bits : sequence of int, default=(16, 32, 64, 128, 256)
         Code lengths; ITQ is left out where they exceed the features or the training rows.

@@ -208,7 +208,7 @@ def exact_sweep(split: Split | tuple, k: int = 10) -> tuple[pd.DataFrame, np.nda
     queries, database, *labels = _parts(split, labelled=False)
     # One bucket that holds everything, as in `exact_search`; building it is not timed.
     index = HammingIndex(np.zeros((len(database), 1), bool), database)
-    check_whole("k", k, 1, len(index))
+    k = check_whole("k", k, 1, len(index))
     rows, true = _search(index, np.zeros((len(queries), 1), bool), queries, labels, k, radius=0)
     return rows.assign(budget=len(index), recall=1.0).drop(columns="radius"), true
 
@@ -398,7 +398,7 @@ def precision_at_k(
     [0.5]
     """
     n, r = _by_distance(query_codes, database_codes, query_labels, database_labels)
-    check_whole("k", k, 1, max(1000, n[0].sum()))
+    k = check_whole("k", k, 1, max(1000, n[0].sum()))
     taken = np.clip(k - (np.cumsum(n, axis=1) - n), 0, n)  # how many of each group fit in
     return (taken * (r / np.maximum(n, 1))).sum(axis=1) / k
 
@@ -478,6 +478,7 @@ def bootstrap_ci(
     if values.ndim not in (1, 2) or min(values.shape) < 2 or not np.isfinite(values).all():
         need = "values must be a list, or a table, of at least two finite numbers each way"
         raise ValueError(f"{need}, got shape {values.shape}.")
+    check_whole("n_resamples", n_resamples, 2)
     rng, means = check_random_state(random_state), []
     batch = max(1, 10**7 // len(values))  # memory for so many numbers, whatever there is
     for start in range(0, n_resamples, batch):

@@ -7,7 +7,6 @@ else, so that two places cannot disagree about one quantity.
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +19,9 @@ from grh_helpers.hashing import GRH, LSH
 
 __all__ = ["METHODS", "encode", "exact_precision", "map_table", "ranking_split", "sweep_draws"]
 
-Methods = Mapping[str, Callable[[int, int], Any]]
-
-
-# Label of a method in tables, legends and recorded keys → estimator of n_bits and random_state=…
+Methods = Mapping[str, Callable]
+# Label of a method in tables, legends and recorded keys → an estimator, called with n_bits and
+# random_state=…, which must be named: the second parameter of GRH is alpha.
 METHODS: Methods = {"LSH": LSH}
 METHODS |= {f"GRH {learner}": partial(GRH, learner=learner) for learner in ("svm", "kernel")}
 
@@ -88,7 +86,8 @@ def sweep_draws(
     split : Split
         Queries, training set and database.
     methods : dict of str to callable, default=METHODS
-        Label of a method → function of (n_bits, random_state) that returns an estimator.
+        Label of a method → function of n_bits and, by name, random_state that returns an
+        estimator.
     radii : iterable of int, default=range(11)
         Hamming radii, in bits.
     n_bits : int, default=16

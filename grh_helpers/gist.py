@@ -10,12 +10,12 @@ spatial envelope", International Journal of Computer Vision 42(3), 2001,
 doi:10.1023/A:1011139631724.
 """
 
-import math
-
 import numpy as np
 from joblib import Parallel, delayed
 from scipy import fft
 from tqdm import tqdm
+
+tqdm.monitor_interval = 0  # the monitor of a progress bar is a thread, and a browser has none
 
 __all__ = ["GIST_PARAMETERS", "contrast_normalise", "gabor_bank", "gist"]
 
@@ -92,7 +92,7 @@ def gist(images: np.ndarray, *, n_jobs: int = 2, progress: bool = False) -> np.n
     size = (rows + 2 * padding, columns + 2 * padding)
     bank = gabor_bank(size)
     features = np.empty((n, len(bank), grid * grid))
-    step = max(1, _BLOCK_PIXELS // math.prod(size))
+    step = max(1, _BLOCK_PIXELS // (size[0] * size[1]))
     starts = range(0, n, step)
 
     def describe(start: int) -> None:

@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 from sklearn.utils import assert_all_finite, check_array, check_random_state, gen_batches, get_tags
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from grh_helpers.codes import check_codes, check_whole
@@ -274,7 +275,7 @@ class ITQ(_Hasher):
         if self.supervised:
             directions = self._canonical(X, covariance, y)
         else:
-            directions = eigh(covariance)[1][:, : -self.n_bits - 1 : -1]
+            directions = eigh(covariance)[1][:, : -int(self.n_bits) - 1 : -1]
         # An eigenvector has no sign of its own: its largest entry becomes positive on all machines.
         largest = np.abs(directions).argmax(axis=0)
         directions = directions * _as_signs(directions[largest, range(self.n_bits)] >= 0)
@@ -297,7 +298,7 @@ class ITQ(_Hasher):
         cross = X.T @ centred / len(X)
         between = cross @ np.linalg.solve(within, cross.T)
         values, vectors = eigh(between, covariance + ridge * np.eye(len(covariance)))
-        strongest = slice(None, -self.n_bits - 1, -1)
+        strongest = slice(None, -int(self.n_bits) - 1, -1)
         return vectors[:, strongest] * np.sqrt(np.clip(values[strongest], 0, None))
 
 
@@ -668,6 +669,7 @@ def _check_labels(X: np.ndarray, y) -> tuple[np.ndarray, np.ndarray]:
         classes, members = np.unique(y, return_inverse=True)
     except TypeError as error:  # there is no order between them
         raise ValueError("Labels must be all numbers or all strings, without None.") from error
+    check_classification_targets(y)
     if len(classes) < 2:
         raise ValueError(f"y must hold two classes or more, got one class: {classes[0]}.")
     return classes, members

@@ -386,7 +386,7 @@ class HammingIndex:
         ValueError
             If the codes are of another width than the index or the radius is negative or not whole.
         """
-        check_whole("radius", radius, 0)
+        radius = check_whole("radius", radius, 0)
         return self._state.within(pack_words(query_codes, self.n_bits), radius)
 
     def count(self, query_codes: np.ndarray, radius: int) -> np.ndarray:
@@ -406,7 +406,7 @@ class HammingIndex:
         ValueError
             As `radius_search`.
         """
-        check_whole("radius", radius, 0)
+        radius = check_whole("radius", radius, 0)
         blocks = self._state.blocks(pack_words(query_codes, self.n_bits), radius)
         return np.concatenate([np.zeros(0, np.int64), *(counts for counts, _ in blocks)])
 
@@ -445,7 +445,7 @@ class HammingIndex:
         >>> index.kneighbors(np.array([[0, 0, 0]]), k=2, scores=np.array([[-9.0, -1.0, -3.0]]))
         (array([[0, 1]]), array([[3., 4.]]))
         """
-        check_whole("k", k, 1)
+        k = check_whole("k", k, 1)
         return self._state.nearest(self._asked(query_codes, scores), k)
 
     def _asked(self, query_codes: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
@@ -499,11 +499,11 @@ class HammingIndex:
             one of radius and budget is given; if `queries` do not fit the index's vectors.
         """
         state, asked = self._state, self._asked(query_codes, scores)
-        check_whole("k", k, 1, max(1000, len(state.words)))
+        k = check_whole("k", k, 1, max(1000, len(state.words)))
         if (radius is None) == (budget is None) or (budget is None and scores is not None):
             raise ValueError("Give either a radius or a budget, and scores with a budget only.")
-        check_whole("radius", 0 if radius is None else radius, 0)
-        check_whole("budget", 1 if budget is None else budget, 1)
+        radius = None if radius is None else check_whole("radius", radius, 0)
+        budget = None if budget is None else check_whole("budget", budget, 1)
         ids, similarities = np.full((len(asked), k), -1), np.full((len(asked), k), np.nan)
         if queries is None:
             found, distances = state.nearest(asked, min(k, budget or k), radius)

@@ -79,3 +79,8 @@ def test_bad_input_is_answered_in_a_sentence(case):
 def test_whole_numbers_of_any_type_pass():
     for value in (1, 9, np.int64(5), np.uint8(9)):
         check_whole("k", value, 1, 9)
+
+
+def test_a_number_of_bits_may_be_a_small_integer_of_numpy():
+    bits = np.arange(24).reshape(2, 12) % 5 < 2
+    assert np.array_equal(unpack_bits(pack_bits(bits), np.uint8(12)), bits)

@@ -403,6 +403,12 @@ def test_bootstrap_level_and_seed():
     assert bootstrap_ci(values, random_state=1) != bootstrap_ci(values, random_state=2)
 
 
+@pytest.mark.parametrize("n_resamples", [True, 0, 1, 2.5])
+def test_too_few_resamples(n_resamples):
+    with pytest.raises(ValueError, match="n_resamples must be a whole number of at least 2"):
+        bootstrap_ci([0.0, 1.0, 2.0], n_resamples=n_resamples)
+
+
 def test_bootstrap_of_many_values_in_little_memory():
     values = np.random.default_rng(0).random(50_000)
     tracemalloc.start()

@@ -446,6 +446,11 @@ def test_the_bound_on_the_solver_is_in_steps_per_row(blobs, monkeypatch):
         GRH(4, random_state=0).fit(10 * X, y)
 
 
+def test_a_small_integer_of_numpy_is_a_number_of_bits(blobs):
+    codes = [ITQ(n, random_state=0).fit(*blobs).transform(blobs[0]) for n in (2, np.uint8(2))]
+    assert np.array_equal(*codes)
+
+
 def test_labels_help_and_shuffled_labels_do_not(digits_split):
     """The graph is what helps: with shuffled labels the gain over no graph is gone."""
     s = digits_split
@@ -556,6 +561,7 @@ def test_bad_parameters(blobs, make, message):
         ("labels", "graph", "not both"),
         ("short", None, "X has 120 rows but y has 119; give one label"),
         ("one class", None, "y must hold two classes or more, got one class: 0.0."),
+        ("continuous", None, "Unknown label type: continuous"),
         ("nan", None, "NaN"),
         ("infinite", None, "infinity"),
         ("none", None, "Labels must be all numbers or all strings, without None."),
@@ -581,6 +587,7 @@ def test_bad_supervision(blobs, y, graph, message):
         "labels": labels,
         "short": labels[:-1],
         "one class": np.zeros(120),
+        "continuous": X[:, 0],
         "nan": np.where(labels == 1, np.nan, labels),
         "infinite": np.where(labels == 1, np.inf, labels),
         "none": np.where(labels == 1, None, names),

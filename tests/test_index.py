@@ -902,6 +902,18 @@ def test_a_k_that_is_no_k(k):
             call()
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16])
+def test_small_integers_of_numpy_do_not_wrap_around(kind):
+    for options in ({"budget": 3}, {"radius": 1}):
+        wanted = FULL.search(CODES, k=2, queries=VECTORS, **options)
+        small = {name: kind(value) for name, value in options.items()}
+        found = FULL.search(CODES, k=kind(2), queries=VECTORS, **small)
+        assert np.array_equal(found[0], wanted[0])
+    assert np.array_equal(PLAIN.kneighbors(CODES, kind(2))[0], PLAIN.kneighbors(CODES, 2)[0])
+    ids = exact_search(VECTORS, VECTORS, 2)[0]
+    assert np.array_equal(exact_search(VECTORS, VECTORS, kind(2))[0], ids)
+
+
 SCORES = np.where(CODES, 1.0, -1.0)
 ENDLESS = np.where(CODES, np.inf, -1.0)
 LINEAR = LSH(4, random_state=0).fit(VECTORS)
@@ -968,7 +980,7 @@ BAD = [
     (HammingIndex, (iter([]),), "database is empty; give at least one"),
     (FULL.search, (CODES, 1, 1, NAN), "Input queries contains NaN"),
     (FULL.search, (CODES, 1, 1, ZERO), "Row 1 of queries is zero"),
-    (FULL.search, (CODES, 1, 1, VECTORS[:3]), "query_codes has 4 rows but queries has 3"),
+    (FULL.search, (CODES, 1, 1, VECTORS[:3]), "inconsistent numbers of samples: .4, 3"),
     (
         FULL.search,
         (CODES, 1, 1, np.ones((4, 3))),
