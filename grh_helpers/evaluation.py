@@ -109,7 +109,8 @@ def mean_over_queries(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     found = rows["candidates"] > 0
     rows = rows.assign(precision_nonempty=rows["precision"].where(found), nonempty=found)
     columns = ["precision", "precision_nonempty", "nonempty", "candidates", "seconds"]
-    means = rows.groupby(by, sort=False)[columns].mean().reset_index()
+    # A mean of the groups one by one sums as NumPy does, so that by hand and here round alike.
+    means = rows.groupby(by, sort=False)[columns].agg(lambda values: values.mean()).reset_index()
     means.attrs = rows.attrs
     return means
 
