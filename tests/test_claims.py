@@ -12,10 +12,12 @@ from grh_helpers.experiment import encode
 def test_table(digits, digits_split):
     parts = [claims.sizes, claims.buckets, claims.effective_bits, claims.support_vectors]
     parts = [partial(part, draws=2) for part in parts]
-    parts += [partial(claims.spread, splits=3)]
+    parts += [partial(claims.spread, splits=3), partial(claims.recall, splits=2, budget=100)]
+    parts += [partial(claims.limits, splits=2, draws=3, n_queries=100, n_labels=(200, 300))]
+    parts += [partial(claims.database, splits=2, n_queries=100, n_train=300)]
     table = claims.run(digits, parts).set_index(["claim", "case"])
     mean = table["mean"].to_dict()
-    assert table.index.is_unique and set(table["over"]) == {"", "draws"}
+    assert table.index.is_unique and set(table["over"]) == {"", "draws", "splits"}
     assert (table["low"].fillna(-1) <= table["mean"]).all()
 
     sweeps = [radius_sweep(*encode(GRH(random_state=s), digits_split), digits_split, [0])
@@ -30,6 +32,11 @@ def test_table(digits, digits_split):
         assert 0 < mean["support vectors", f"{case}, share"] < 1
         assert 0 <= mean["support vectors", f"{case}, at the bound"] < 1
     assert 0.3 < mean["spread", "radius 2"] < 5
+    for case in ("LSH", "GRH svm", "GRH kernel"):
+        assert 2 * 100 / 1377 < mean["recall", case] < 1, "far above chance"
+    assert mean["oracle", "300 labels"] > 0.8
+    assert mean["draws", "max-min"] < mean["draws", "random class codes"]
+    assert mean["database", "48 bits, in"] > mean["database", "48 bits, out"]
     assert mean["memory", "512 float32 over the index"] == pytest.approx(
         2048 / mean["memory", "index of 16 bits"], rel=1e-3
     )
