@@ -76,6 +76,7 @@ def main() -> None:
     for name, run in {
         "radius_search_16_bits": bench_search.single_table,
         "radius_search_64_bits": bench_search.multi_index,
+        "nearest": bench_search.nearest,
         "growth": bench_search.growth,
         "memory": bench_search.memory,
         "models": bench_models.run,
