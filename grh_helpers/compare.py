@@ -131,8 +131,7 @@ def compare(
                 frames[name, bits, seed] = frame.assign(encode_us=encode_us)
     rows = pd.concat(frames, names=["method", "n_bits", "seed", "row"]).reset_index()
     groups = rows.groupby(["method", "n_bits", "budget"], sort=False)
-    table = groups.mean()
-    table["query_us"] = 1e6 * table["seconds"]
+    table = groups.mean().assign(query_us=lambda means: 1e6 * means["seconds"])
     table[["queries", "draws"]] = groups[["query", "seed"]].nunique()
     for name in table.columns.intersection(["recall", "precision"]):
         # A column per draw, so that draws are resampled as well where there are several.

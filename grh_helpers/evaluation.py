@@ -7,14 +7,13 @@ and a measure is its expected value over all those orders (McSherry and Najork 2
 value for the order in which the database happens to be stored.
 """
 
-import time
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state, check_X_y
 
-from grh_helpers.codes import check_codes, check_whole, hamming, pack_words
+from grh_helpers.codes import check_whole, hamming, pack_words
 from grh_helpers.datasets import Split
 from grh_helpers.index import HammingIndex
 
@@ -80,12 +79,7 @@ def radius_sweep(
     0       0        1.0         1.0
     1       2        1.0         3.0
     """
-    queries, database, *labels = _parts(split)
-    index, frames = HammingIndex(database_codes, database), []
-    for radius in radii:
-        rows, _ = _search(index, query_codes, queries, labels, k, radius=radius)
-        frames.append(rows.assign(candidates=index.count(query_codes, radius)))
-    rows = pd.concat(frames, ignore_index=True)
+    rows, _ = _sweep(split, query_codes, database_codes, k, radii=[*radii])
     return rows if per_query else mean_over_queries(rows, ["radius"])
 
 
@@ -173,15 +167,11 @@ def budget_sweep(
     4       2      1     1.0
     5       2      2     1.0
     """
-    queries, database, *labels = _parts(split, labelled=False)
-    index, frames = HammingIndex(database_codes, database), []
     true = exact_sweep(split, k)[1] if true is None else true
-    check_consistent_length(true, queries)
-    for budget in budgets:
-        rows, found = _search(index, query_codes, queries, labels, k, scores, budget=budget)
-        recall = (found[:, :, None] == true[:, None, :]).any(axis=1).mean(axis=1)
-        frames.append(rows.assign(recall=recall))
-    return pd.concat(frames, ignore_index=True)
+    rows, found = _sweep(split, query_codes, database_codes, k, False, scores, budgets=[*budgets])
+    check_consistent_length(true, found[0])
+    recall = (found[..., None] == true[:, None]).any(axis=2).mean(axis=2)
+    return rows.drop(columns="candidates").assign(recall=recall.ravel())
 
 
 def exact_sweep(split: Split | tuple, k: int = 10) -> tuple[pd.DataFrame, np.ndarray]:
@@ -206,12 +196,13 @@ def exact_sweep(split: Split | tuple, k: int = 10) -> tuple[pd.DataFrame, np.nda
     ValueError
         As `budget_sweep`.
     """
-    queries, database, *labels = _parts(split, labelled=False)
+    queries, database, *_ = _parts(split, False)
+    k = check_whole("k", k, 1, len(database))
     # One bucket that holds everything, as in `exact_search`; building it is not timed.
-    index = HammingIndex(np.zeros((len(database), 1), bool), database)
-    k = check_whole("k", k, 1, len(index))
-    rows, true = _search(index, np.zeros((len(queries), 1), bool), queries, labels, k, radius=0)
-    return rows.assign(budget=len(index), recall=1.0).drop(columns="radius"), true
+    codes = (np.zeros((len(vectors), 1), bool) for vectors in (queries, database))
+    rows, found = _sweep(split, *codes, k, False, radii=[0])
+    rows = rows.drop(columns=["radius", "candidates"]).assign(budget=len(database), recall=1.0)
+    return rows, found[0]
 
 
 def exact_precision(split: Split | tuple, k: int = 10) -> np.ndarray:
@@ -253,18 +244,19 @@ def _parts(split: Split | tuple, labelled: bool = True) -> tuple:
     return queries, database, query_labels, database_labels
 
 
-def _search(index: HammingIndex, query_codes, queries, labels, k: int, scores=None, **limit):
-    """Search within a radius or budget; return a row per query, and the ids found."""
-    start = time.perf_counter()
-    found, _ = index.search(query_codes, k=k, queries=queries, scores=scores, **limit)
-    seconds = (time.perf_counter() - start) / len(found)
-    rows = pd.DataFrame({**limit, "query": np.arange(len(found))})
-    sizes = {"queries": len(found), "database": len(index), "bits": index.n_bits, "k": k}
-    rows.attrs["protocol"] = {**sizes, **_RULES}
+def _sweep(split, query_codes, database_codes, k: int, labelled=True, scores=None, **limits):
+    """Search within radii or budgets; return a row per limit and query, and the ids found."""
+    queries, database, *labels = _parts(split, labelled)
+    index, [(name, values)] = HammingIndex(database_codes, database), limits.items()
+    found, _, candidates, seconds = index.sweep(query_codes, queries, k, scores=scores, **limits)
+    n = len(queries)
+    rows = {"query": np.tile(np.arange(n), len(values)), "seconds": np.repeat(seconds / n, n)}
+    rows = pd.DataFrame({name: np.repeat(values, n), **rows, "candidates": candidates.ravel()})
+    rows.attrs["protocol"] = dict(queries=n, database=len(index), bits=index.n_bits, k=k, **_RULES)
     if labels[0] is not None:
         hits = (found >= 0) & (labels[1][found] == labels[0][:, None])  # -1: nothing found
-        rows["precision"] = hits.mean(axis=1)
-    return rows.assign(seconds=seconds), found
+        rows.insert(2, "precision", hits.mean(axis=2).ravel())
+    return rows.rename(columns={"radii": "radius", "budgets": "budget"}), found
 
 
 def _by_distance(query_codes, database_codes, query_labels, database_labels):
@@ -280,14 +272,12 @@ def _by_distance(query_codes, database_codes, query_labels, database_labels):
     order = np.argsort(database_labels, kind="stable")
     first = np.searchsorted(database_labels[order], query_labels, side="left")
     last = np.searchsorted(database_labels[order], query_labels, side="right")
-    items, query_codes = pack_words(database_codes)[order], check_codes(query_codes, n_bits)
-    everything = np.zeros((len(query_codes), n_bits + 1), dtype=np.int64)
-    relevant = np.zeros_like(everything)
-    for i, query in enumerate(pack_words(query_codes)):
+    items, counts = pack_words(database_codes)[order], []
+    for query, start, end in zip(pack_words(query_codes, n_bits), first, last, strict=True):
         distances = hamming(items, query)
-        everything[i] = np.bincount(distances, minlength=n_bits + 1)
-        relevant[i] = np.bincount(distances[first[i] : last[i]], minlength=n_bits + 1)
-    return everything, relevant
+        parts = distances, distances[start:end]
+        counts.append([np.bincount(part, minlength=n_bits + 1) for part in parts])
+    return np.swapaxes(counts, 0, 1)
 
 
 def average_precision(query_codes, database_codes, query_labels, database_labels) -> np.ndarray:

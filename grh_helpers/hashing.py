@@ -337,9 +337,7 @@ class SVMs(MultiOutputMixin, _Hasher):
         self.intercept_ = np.hstack([svm.intercept_ for svm in svms])
         return self
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Scores, shape (n_samples, n_bits)."""
-        return self._scores(X)
+    predict = _Hasher.decision_function
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
         return super()._scores(X if self.gamma is None else self._kernel(X, self.rows_))

@@ -14,10 +14,11 @@ import math
 import os
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -108,19 +109,15 @@ class _State(NamedTuple):
         radius, m = min(int(radius), self.n_bits), len(self.chunks)
         # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
         # first a + 1 chunks, or by at most s - 1 bits in one of the others.
-        radii = [(radius - j) // m for j in range(m)]
-        widths = [width for width, _ in self.chunks]
-        if sum(map(_ball_size, widths, radii)) * PROBE_COST > len(self.words):
+        radii = tuple((radius - j) // m for j in range(m))
+        probed, flips = _probes(self.n_bits, radii)
+        if len(flips) * PROBE_COST > len(self.words):
             return self._scan(queries, radius, k)
-        return self._probe(queries, radius, radii, list(map(_masks, widths, radii)), k)
+        return self._probe(queries, radius, radii, probed, flips, k)
 
-    def _probe(self, queries, radius, radii, masks, k) -> Iterator[Answer]:
-        """Open all buckets whose numbers differ from a chunk of the query by one of its masks."""
-        # A probe is the chunk to look at and the bits to flip there; the chunk's number, written in
-        # front of the bits, leads to its table.
-        probed = np.repeat(np.arange(len(masks)), list(map(len, masks)))
-        flips = np.concatenate(masks) | probed << self.chunks[0][0]
-        cost = CANDIDATE_COST if len(masks) == 1 else VERIFY_COST
+    def _probe(self, queries, radius, radii, probed, flips, k) -> Iterator[Answer]:
+        """Open all buckets whose numbers differ from a chunk of the query by few enough bits."""
+        cost = CANDIDATE_COST if len(radii) == 1 else VERIFY_COST
         step = max(1, BLOCK // len(flips))
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
@@ -138,7 +135,7 @@ class _State(NamedTuple):
                     yield from self._scan(block[i:j], radius, k)
                     continue
                 places, found = _ranges(starts[i:j].ravel(), counts[i:j].ravel()), candidates[i:j]
-                if len(masks) > 1:  # otherwise the bucket is the whole code: nothing to verify
+                if len(radii) > 1:  # otherwise the bucket is the whole code: nothing to verify
                     places, found = self._verify(block[i:j], found, places, radius, radii)
                 yield found, self.ids.take(places)
 
@@ -209,24 +206,33 @@ class _State(NamedTuple):
             costs[i] = cost[ids[i]]
         return ids, costs
 
-    def rank(self, candidates, queries, ids: np.ndarray, cosines: np.ndarray) -> None:
-        """Write each query's candidates of the highest cosine, for queries of length 1."""
-        k = ids.shape[1]
+    def rank(self, candidates, queries, ids: np.ndarray, cosines: np.ndarray, kept: list) -> float:
+        """Write each query's candidates of the highest cosine, for queries of length 1.
+
+        Keeps what a matrix product of the queries with all vectors gave, for the next call with
+        the same queries, and the seconds it took; returns the seconds that this call saved.
+        """
+        k, saved = ids.shape[1], 0.0
         # A matrix product may round equal rows differently, and float32 rounds a lot, so it only
         # preselects, with a margin; the exact cosines rank.
-        product, margin = None, 16 * np.finfo(self.vectors.dtype).eps * self.vectors.shape[1] ** 0.5
-        if sum(map(len, candidates)) * GATHER_COST > (len(queries) + READ_COST) * len(self.words):
-            product = queries.astype(self.vectors.dtype) @ self.vectors.T
-            product /= self.norms
+        margin = 16 * np.finfo(self.vectors.dtype).eps * self.vectors.shape[1] ** 0.5
+        work = sum(map(len, candidates)) * GATHER_COST
+        if dense := work > (len(queries) + READ_COST) * len(self.words):
+            saved, start = sum(kept[1:]), time.perf_counter()
+            if not kept:
+                kept.append(queries.astype(self.vectors.dtype) @ self.vectors.T)
+                kept[0] /= self.norms
+                kept.append(time.perf_counter() - start)
         for i, (row, query) in enumerate(zip(candidates, queries, strict=True)):
-            if product is not None and len(row) > k:
-                row = row[_at_least(product[i].take(row), k, margin)]
-            parts = (row[j : j + 256] for j in range(0, len(row), 256))  # so memory is bounded
+            if dense and len(row) > k:
+                row = row[_at_least(kept[0][i].take(row), k, margin)]
+            parts = (self.vectors[row[j : j + 256]] for j in range(0, len(row), 256))  # for memory
             # einsum sums every row in the same order, so equal rows are exactly equal.
-            dots = (np.einsum("ij,j->i", self.vectors[part].astype(float), query) for part in parts)
+            dots = (np.einsum("ij,j->i", part.astype(float, copy=False), query) for part in parts)
             exact = np.concatenate([np.zeros(0), *dots]) / self.norms[row]
             order = np.lexsort((row, -exact))[:k]
             ids[i, : len(order)], cosines[i, : len(order)] = row[order], exact[order]
+        return saved
 
 
 class HammingIndex:
@@ -276,12 +282,7 @@ class HammingIndex:
     [[0], [1, 2]]
     """
 
-    def __init__(
-        self,
-        codes: np.ndarray | Iterator[np.ndarray],
-        vectors: np.ndarray | None = None,
-        encoder: Pipeline | None = None,
-    ):
+    def __init__(self, codes, vectors: np.ndarray | None = None, encoder: Pipeline | None = None):
         words, self.n_bits, self.encoder = [], None, encoder
         for block in codes if isinstance(codes, Iterator) else [codes]:
             words.append(pack_words(block, self.n_bits))
@@ -410,9 +411,7 @@ class HammingIndex:
         blocks = self._state.blocks(pack_words(query_codes, self.n_bits), radius)
         return np.concatenate([np.zeros(0, np.int64), *(counts for counts, _ in blocks)])
 
-    def kneighbors(
-        self, query_codes: np.ndarray, k: int = 10, *, scores: np.ndarray | None = None
-    ) -> Answer:
+    def kneighbors(self, query_codes, k: int = 10, *, scores: np.ndarray | None = None) -> Answer:
         """Find the k nearest items of each query, by Hamming distance or in query-directed order.
 
         Parameters
@@ -498,35 +497,77 @@ class HammingIndex:
             As `radius_search` and `kneighbors`; if k or the budget is out of range; if not exactly
             one of radius and budget is given; if `queries` do not fit the index's vectors.
         """
-        state, asked = self._state, self._asked(query_codes, scores)
-        k = check_whole("k", k, 1, max(1000, len(state.words)))
         if (radius is None) == (budget is None) or (budget is None and scores is not None):
             raise ValueError("Give either a radius or a budget, and scores with a budget only.")
+        if queries is not None:
+            limits = {"radii": [radius]} if budget is None else {"budgets": [budget]}
+            ids, cosines, *_ = self.sweep(query_codes, queries, k, **limits, scores=scores)
+            return ids[0], cosines[0]
+        state, asked = self._state, self._asked(query_codes, scores)
+        k = check_whole("k", k, 1, max(1000, len(state.words)))
         radius = None if radius is None else check_whole("radius", radius, 0)
-        budget = None if budget is None else check_whole("budget", budget, 1)
-        ids, similarities = np.full((len(asked), k), -1), np.full((len(asked), k), np.nan)
-        if queries is None:
-            found, distances = state.nearest(asked, min(k, budget or k), radius)
-            values = 1 - distances / self.n_bits if scores is None else -distances
-            ids[:, : found.shape[1]] = found
-            similarities[:, : found.shape[1]] = np.where(found < 0, np.nan, values)
-            return ids, similarities
+        budget = k if budget is None else check_whole("budget", budget, 1)
+        ids, distances = state.nearest(asked, min(k, budget), radius)
+        values = 1 - distances / self.n_bits if scores is None else -distances
+        values, fewer = np.where(ids < 0, np.nan, values), ((0, 0), (0, k - ids.shape[1]))
+        return np.pad(ids, fewer, constant_values=-1), np.pad(values, fewer, constant_values=np.nan)
+
+    def sweep(self, query_codes, queries, k: int, *, radii=(), budgets=(), scores=None) -> tuple:
+        """Search within several radii or budgets; products of vectors are made once for all.
+
+        Parameters
+        ----------
+        query_codes, queries, k, scores
+            As for `search`.
+        radii, budgets : iterables of int
+            Limits of the candidates, as for `search`: first the radii, then the budgets.
+
+        Returns
+        -------
+        ids : array of shape (n_limits, n_queries, k), int64
+        cosines : array of shape (n_limits, n_queries, k), float64
+            As `search` returns them.
+        candidates : array of shape (n_limits, n_queries), int64
+            How many candidates each query has.
+        seconds : array of shape (n_limits,), float64
+            What searching took at each limit alone: where one matrix product serves several
+            limits, each is charged all of it.
+
+        Raises
+        ------
+        ValueError
+            As `search`.
+        """
+        state, asked = self._state, self._asked(query_codes, scores)
+        k = check_whole("k", k, 1, max(1000, len(state.words)))
+        limits = [(check_whole("radius", radius, 0), None) for radius in radii]
+        limits += [(None, check_whole("budget", budget, 1)) for budget in budgets]
+        if not limits or (scores is not None and limits[0][1] is None):
+            raise ValueError("Give at least one radius or budget, and scores with budgets only.")
         if state.vectors is None:
             raise ValueError("The index has no vectors; build it with them or omit queries.")
         queries, lengths = _check_vectors("queries", queries, state.vectors.shape[1])
         check_consistent_length(asked, queries)
+        ids, cosines = (np.full((len(limits), len(asked), k), value) for value in (-1, np.nan))
+        candidates, seconds = np.zeros(ids.shape[:2], np.int64), np.zeros(len(limits))
         # So many queries at a time that their candidates, and a matrix product of them with all
         # vectors where `rank` needs one, take 64 MB at most.
-        step = max(1, 128 * BLOCK // min(len(state.words), GATHER_COST * (budget or np.inf)))
+        most = max(GATHER_COST * budget if budget else np.inf for _, budget in limits)
+        step = max(1, 128 * BLOCK // min(len(state.words), most))
         for i in range(0, len(asked), step):
-            rows = slice(i, i + step)
-            if budget is None:
-                indptr, found = state.within(asked[rows], radius)
-                found = [found[a:b] for a, b in pairwise(indptr)]
-            else:
-                found, _ = state.nearest(asked[rows], budget)
-            state.rank(found, queries[rows] / lengths[rows, None], ids[rows], similarities[rows])
-        return ids, similarities
+            rows, kept = slice(i, i + step), []
+            units = queries[rows] / lengths[rows, None]
+            for j, (radius, budget) in enumerate(limits):
+                start = time.perf_counter()
+                if budget is None:
+                    indptr, found = state.within(asked[rows], radius)
+                    found = [found[a:b] for a, b in pairwise(indptr)]
+                else:
+                    found, _ = state.nearest(asked[rows], budget)
+                saved = state.rank(found, units, ids[j, rows], cosines[j, rows], kept)
+                candidates[j, rows] = list(map(len, found))
+                seconds[j] += time.perf_counter() - start + saved
+        return ids, cosines, candidates, seconds
 
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Group the items by code.
@@ -684,17 +725,17 @@ def _values(words: np.ndarray, width: int, end: int) -> np.ndarray:
     return values & ((1 << width) - 1)
 
 
-def _ball_size(n_bits: int, radius: int) -> int:
-    """Count the ways of flipping at most `radius` of `n_bits` bits."""
-    return sum(math.comb(n_bits, flips) for flips in range(radius + 1))
-
-
 @lru_cache(maxsize=16)
-def _masks(n_bits: int, radius: int) -> np.ndarray:
-    """Every way of flipping at most `radius` of `n_bits` bits, fewest flips first."""
-    bits = [1 << bit for bit in range(n_bits)]
-    shells = [sorted(map(sum, combinations(bits, flips))) for flips in range(radius + 1)]
-    return np.concatenate([np.zeros(0, np.intp), *shells], dtype=np.intp)
+def _probes(n_bits: int, radii: tuple[int, ...]) -> Answer:
+    """List where a query looks: in which chunk, and with which of its bits flipped.
+
+    The number of the chunk, written in front of the bits, leads to its table.
+    """
+    chunks, flips = _chunks(n_bits, len(radii)), []
+    for (width, _), radius in zip(chunks, radii, strict=True):
+        flips.append(np.flatnonzero(np.bitwise_count(np.arange(1 << width)) <= radius))
+    probed = np.repeat(np.arange(len(flips)), list(map(len, flips)))
+    return probed, np.concatenate(flips) | probed << chunks[0][0]
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -18,16 +18,15 @@ from grh_helpers.experiment import METHODS
 __all__ = ["legend_outside", "plot_equal_cost", "plot_intervals", "plot_precision", "plot_time"]
 __all__ += ["plot_precision_recall", "reference", "show", "show_images", "style", "use_style"]
 
-_FILE = Path(__file__).with_name("series.mplstyle")
-_STYLE = rc_params_from_file(_FILE, use_default_template=False)
-_LOOKS = list(_STYLE["axes.prop_cycle"])
+_RC = rc_params_from_file(Path(__file__).with_name("series.mplstyle"), use_default_template=False)
+_LOOKS = list(_RC["axes.prop_cycle"])
 # What the chapters compare; each has its colour and marker in all of them.
 _METHODS = [*METHODS, "ITQ", "GRH ridge", "random keys"]
 
 
 def use_style() -> None:
     """Set the fonts, sizes and colours of all figures of the series, once per notebook."""
-    plt.rcParams.update(_STYLE)
+    plt.rcParams.update(_RC)
 
 
 def style(method: str, place: int = 0) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Measures against hand-worked lists, naive loops, shuffles of the ties, and scikit-learn."""
 
+import itertools
+import time
 import tracemalloc
 from types import SimpleNamespace
 
@@ -362,6 +364,12 @@ def test_sweeps_carry_their_protocol(small):
         assert sizes.items() <= protocol.items() and {"ties", "empty"} <= set(protocol)
 
 
+def test_seconds_are_per_query(small, monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", itertools.count(0, 40).__next__)
+    q, d = np.ones((len(small.queries), 8), bool), np.zeros((len(small.database), 8), bool)
+    assert (radius_sweep(q, d, small, [0, 1])["seconds"] == 40 / len(q)).all()
+
+
 def test_bad_input_of_the_sweep(small):
     q, d = np.ones((len(small.queries), 8), bool), np.ones((len(small.database), 8), bool)
     with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[19, 20\]"):
@@ -377,7 +385,7 @@ def test_bad_input_of_the_sweep(small):
         radius_sweep(q, d, zero, radii=[8])
     with pytest.raises(ValueError, match="radius"):
         radius_sweep(q, d, small, radii=[-1])
-    with pytest.raises(ValueError, match="No objects to concatenate"):
+    with pytest.raises(ValueError, match="at least one radius or budget"):
         radius_sweep(q, d, small, radii=[])
     none = {"queries": small.queries[:0], "query_labels": small.query_labels[:0]}
     with pytest.raises(ValueError, match="0 sample.* while a minimum of 1 is required"):
@@ -524,7 +532,7 @@ def test_query_directed_order_finds_more_neighbours():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budgets": []}, "No objects to concatenate"),
+        ({"budgets": []}, "at least one radius or budget"),
         ({"budgets": [0]}, "budget must be a whole number of at least 1, got 0"),
         ({"k": 10**6}, "k must be a whole number from 1 to"),
         ({"scores": np.zeros((3, 4))}, "scores"),

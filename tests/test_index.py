@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -311,6 +312,47 @@ def test_search_equals_a_brute_force_loop_on_anything(problem, k, d, data):
         vectors, queries = np.sign(vectors), np.sign(queries)
     expected = brute_ranking(codes, query_codes, radius, k, vectors, queries)
     assert_ranking(HammingIndex(codes, vectors).search(query_codes, radius, k, queries), expected)
+
+
+@pytest.mark.parametrize("cost", [1, 32, 10**9], ids=["gather", "default", "product"])
+@pytest.mark.parametrize("block", [8, 1 << 16], ids=["blocks", "one block"])
+def test_a_sweep_is_a_search_at_each_limit(monkeypatch, cost, block):
+    monkeypatch.setattr(module, "GATHER_COST", cost)
+    monkeypatch.setattr(module, "BLOCK", block)
+    rng = np.random.default_rng(6)
+    codes, vectors = random_codes(rng, 1500, 12, "clustered"), twins(rng, 1500, 7)
+    queries = rng.standard_normal((9, 7))
+    index = HammingIndex(codes, vectors)
+    found = index.sweep(codes[:9], queries, 4, radii=iter([0, 7, 2]), budgets=[3, 40, 9999])
+    limits = [{"radius": r} for r in (0, 7, 2)] + [{"budget": b} for b in (3, 40, 9999)]
+    for ids, cosines, candidates, seconds, limit in zip(*found, limits, strict=True):
+        assert_ranking(index.search(codes[:9], k=4, queries=queries, **limit), (ids, cosines))
+        many = index.count(codes[:9], limit.get("radius", 0))
+        assert (candidates == (many if "radius" in limit else min(limit["budget"], 1500))).all()
+        assert seconds > 0
+    scores = np.where(codes[:9], 1.0, -1.0) * rng.random((9, 12))
+    ids, *_ = index.sweep(codes[:9], queries, 4, budgets=[40], scores=scores)
+    expected, _ = index.search(codes[:9], k=4, queries=queries, budget=40, scores=scores)
+    assert np.array_equal(ids[0], expected)
+    for none in ({}, {"radii": [1], "scores": scores}):
+        with pytest.raises(ValueError, match="at least one radius or budget, and scores with bud"):
+            index.sweep(codes[:9], queries, 4, **none)
+
+
+def test_a_sweep_makes_one_product_and_charges_it_to_all_who_use_it(monkeypatch):
+    ticks, kept, rank = count(), [], module._State.rank
+
+    def spy(self, *args):
+        kept.append(len(args[-1]))
+        return rank(self, *args)
+
+    monkeypatch.setattr(module._State, "rank", spy)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(module, "GATHER_COST", 10**9)
+    codes, vectors = np.eye(8, dtype=bool), np.eye(8)
+    *_, seconds = HammingIndex(codes, vectors).sweep(codes[:2], vectors[:2], 1, radii=[0, 2, 8])
+    # Start and end of the limit, and those of the product: 3 ticks with it, 2 where it is kept.
+    assert kept == [0, 2, 2] and seconds.tolist() == [3, 3, 3]
 
 
 def test_product_in_blocks_of_queries(monkeypatch):
