@@ -52,6 +52,8 @@ def pack_words(bits: np.ndarray, n_bits: int | None = None) -> np.ndarray:
 def unpack_bits(keys: np.ndarray, n_bits: int) -> np.ndarray:
     """Undo `pack_bits`.
 
+    Used in chapter 10.
+
     Parameters
     ----------
     keys : array of shape (n,) or, for more than 64 bits, (n, words), unsigned integers

@@ -19,6 +19,8 @@ __all__ = ["CrossModalGRH"]
 class CrossModalGRH(GRH):
     """Regularised cross-modal hashing: bits learned on texts, which pictures learn to predict.
 
+    Built by hand in chapter 8.
+
     `GRH` learns codes of the texts. The smoothed bits of each training text then are the targets
     of a second set of classifiers, which see its picture. Both views so share one Hamming space.
     The estimator itself hashes pictures, as a `GRH` does; within it is the `GRH` of the texts.

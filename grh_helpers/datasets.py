@@ -80,6 +80,8 @@ def _need(condition: Any, sentence: str) -> None:
 class Split:
     """Queries, training set and database, normalised and centred.
 
+    Made by hand in chapter 1.
+
     Attributes
     ----------
     queries, train, database : arrays of shape (rows, d), float64 or float32 as the data set
@@ -353,6 +355,8 @@ def prepare(
     archive: str | Path | None = None,
 ) -> Path:
     """Download, verify, describe and cache a data set, as far as that is not done yet.
+
+    The appendix goes through its steps by hand.
 
     Parameters
     ----------

@@ -121,6 +121,8 @@ def budget_sweep(
 ) -> pd.DataFrame:
     """Measure search with the same number of candidates for every query, and exact re-ranking.
 
+    Built by hand in chapter 3.
+
     A radius gives one query thousands of candidates and the next one none. Here each query gets
     the `budget` items that are nearest by Hamming distance, ties in the order of the database,
     which a `Split` has drawn at random.
@@ -176,6 +178,8 @@ def budget_sweep(
 
 def exact_sweep(split: Split | tuple, k: int = 10) -> tuple[pd.DataFrame, np.ndarray]:
     """Measure exact cosine search over the whole database, what all methods are compared with.
+
+    Built by hand in chapter 1.
 
     Parameters
     ----------

@@ -200,6 +200,8 @@ class LSH(_Hasher):
 class ITQ(_Hasher):
     """Iterative quantisation: principal directions, rotated so that their signs lose little.
 
+    Built by hand in chapter 9.
+
     With labels and ``supervised=True``, the directions of canonical correlation between vectors
     and classes take the place of the principal ones (ITQ-CCA).
 
@@ -306,6 +308,8 @@ class ITQ(_Hasher):
 class SVMs(MultiOutputMixin, _Hasher):
     """The paper's learner: one SVM per column of ±1 targets, all from one kernel matrix.
 
+    Built by hand, a support vector machine per bit, in chapter 4.
+
     Parameters
     ----------
     C : float, default=1.0
@@ -345,6 +349,8 @@ class SVMs(MultiOutputMixin, _Hasher):
 
 def class_codes(n_classes: int, n_bits: int, random_state=None) -> np.ndarray:
     """Give each class a code, all as far apart from each other as a greedy search can put them.
+
+    Explained in chapter 5.
 
     From random codes on, the bit is flipped that lowers the sum over all pairs of 4 to the power
     of minus their Hamming distance most, until none lowers it: nearest pairs weigh most.

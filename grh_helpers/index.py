@@ -322,6 +322,8 @@ class HammingIndex:
     def encode(self, X: np.ndarray) -> Answer:
         """Run raw queries through the encoder.
 
+        Used in the README; chapter 3 encodes by hand.
+
         Parameters
         ----------
         X : array of shape (n_queries, d), as the encoder's first step takes it
@@ -369,6 +371,8 @@ class HammingIndex:
     def radius_search(self, query_codes: np.ndarray, radius: int) -> Answer:
         """Find all items within a Hamming distance of each query.
 
+        Built by hand in chapter 3, over one table and over two.
+
         Parameters
         ----------
         query_codes : array of shape (n_queries, n_bits), bool or 0/1 integers
@@ -413,6 +417,8 @@ class HammingIndex:
 
     def kneighbors(self, query_codes, k: int = 10, *, scores: np.ndarray | None = None) -> Answer:
         """Find the k nearest items of each query, by Hamming distance or in query-directed order.
+
+        Built by hand in chapter 3.
 
         Parameters
         ----------
@@ -469,6 +475,8 @@ class HammingIndex:
     ) -> Answer:
         """Find the k best of each query's candidates: items within a radius, or the nearest few.
 
+        Built by hand in chapter 3.
+
         Parameters
         ----------
         query_codes : array of shape (n_queries, n_bits), bool or 0/1 integers
@@ -514,6 +522,8 @@ class HammingIndex:
 
     def sweep(self, query_codes, queries, k: int, *, radii=(), budgets=(), scores=None) -> tuple:
         """Search within several radii or budgets; products of vectors are made once for all.
+
+        What chapter 3 does by hand, a loop over radii and queries.
 
         Parameters
         ----------
