@@ -109,7 +109,7 @@ def shown(notebook, with_outputs: bool):
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = anchored(cell.source)
+            cell.source = re.sub(r"(?<=\d) (?=%)", "\u00a0", anchored(cell.source))
         tags = cell.metadata.get("tags", [])
         pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         if pictures or cell.metadata.get("jupyter", {}).get("source_hidden"):
