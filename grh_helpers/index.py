@@ -743,7 +743,7 @@ def _probes(n_bits: int, radii: tuple[int, ...]) -> Answer:
     """
     chunks, flips = _chunks(n_bits, len(radii)), []
     for (width, _), radius in zip(chunks, radii, strict=True):
-        flips.append(np.flatnonzero(np.bitwise_count(np.arange(1 << width)) <= radius))
+        flips.append(np.flatnonzero(np.bitwise_count(np.arange(1 << width, dtype="u4")) <= radius))
     probed = np.repeat(np.arange(len(flips)), list(map(len, flips)))
     return probed, np.concatenate(flips) | probed << chunks[0][0]
 
