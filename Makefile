@@ -9,6 +9,8 @@ BOOK = $(VENV)/.book
 LITE = $(VENV)/.lite
 TEACHING = $(VENV)/.teaching
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
+# Two chapters at a time, each in one process.
+NBVAL = $(BIN)/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile --nbval-current-env --nbval-cell-timeout=600
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
 .PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test stills lint clean \
@@ -22,11 +24,11 @@ test: $(EXTRAS)           ## unit tests, then every notebook on the digits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	GRH_DATASET=digits $(BIN)/python -m pytest -q
-	GRH_DATASET=digits $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
+	GRH_DATASET=digits $(NBVAL) --nbval-lax $(NOTEBOOKS)
 
 test-cifar10: $(EXTRAS)   ## every stored output and recorded figure, on the real CIFAR-10
 	GRH_DATASET=cifar10 $(BIN)/python -m grh_helpers run --check --output output/check
-	GRH_DATASET=cifar10 $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-cell-timeout=600 $(NOTEBOOKS)
+	GRH_DATASET=cifar10 $(NBVAL) --nbval $(NOTEBOOKS)
 
 data: $(READY)           ## download CIFAR-10 (170 MB), verify it, compute GIST, cache both
 	$(RUN) -m grh_helpers data
