@@ -9,8 +9,9 @@ BOOK = $(VENV)/.book
 LITE = $(VENV)/.lite
 TEACHING = $(VENV)/.teaching
 RUN = $(if $(DATASET),GRH_DATASET=$(DATASET)) $(BIN)/python
-# Two chapters at a time, each in one process.
-NBVAL = $(BIN)/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile --nbval-current-env --nbval-cell-timeout=600
+NBVAL = $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
+# Two chapters at a time, each with one thread: the threads of both would get into each other's way.
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(NBVAL) -n 2 --dist loadfile
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/appendix_*.ipynb notebooks/solutions/[0-9]*.ipynb)
 
 .PHONY: run test test-cifar10 data notebooks exercises bench replicate book book-test stills lint clean \
@@ -24,7 +25,7 @@ test: $(EXTRAS)           ## unit tests, then every notebook on the digits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	GRH_DATASET=digits $(BIN)/python -m pytest -q
-	GRH_DATASET=digits $(NBVAL) --nbval-lax $(NOTEBOOKS)
+	GRH_DATASET=digits $(SIDE_BY_SIDE) --nbval-lax $(NOTEBOOKS)
 
 test-cifar10: $(EXTRAS)   ## every stored output and recorded figure, on the real CIFAR-10
 	GRH_DATASET=cifar10 $(BIN)/python -m grh_helpers run --check --output output/check
