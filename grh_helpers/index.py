@@ -110,10 +110,10 @@ class _State(NamedTuple):
         # Pigeonhole: with radius = m·s + a, a neighbour differs by at most s bits in one of the
         # first a + 1 chunks, or by at most s - 1 bits in one of the others.
         radii = tuple((radius - j) // m for j in range(m))
-        probed, flips = _probes(self.n_bits, radii)
-        if len(flips) * PROBE_COST > len(self.words):
+        probes = _probes(self.n_bits, radii, PROBE_COST, len(self.words))
+        if probes is None:
             return self._scan(queries, radius, k)
-        return self._probe(queries, radius, radii, probed, flips, k)
+        return self._probe(queries, radius, radii, *probes, k)
 
     def _probe(self, queries, radius, radii, probed, flips, k) -> Iterator[Answer]:
         """Open all buckets whose numbers differ from a chunk of the query by few enough bits."""
@@ -736,16 +736,17 @@ def _values(words: np.ndarray, width: int, end: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _probes(n_bits: int, radii: tuple[int, ...]) -> Answer:
+def _probes(n_bits: int, radii: tuple[int, ...], cost: int, n: int) -> Answer | None:
     """List where a query looks: in which chunk, and with which of its bits flipped.
 
-    The number of the chunk, written in front of the bits, leads to its table.
+    The number of the chunk, written in front of the bits, leads to its table. Where so many looks
+    cost more than a scan of n codes there is no list, and none is kept.
     """
     chunks, flips = _chunks(n_bits, len(radii)), []
     for (width, _), radius in zip(chunks, radii, strict=True):
         flips.append(np.flatnonzero(np.bitwise_count(np.arange(1 << width, dtype="u4")) <= radius))
-    probed = np.repeat(np.arange(len(flips)), list(map(len, flips)))
-    return probed, np.concatenate(flips) | probed << chunks[0][0]
+    probed, flips = np.repeat(np.arange(len(flips)), list(map(len, flips))), np.concatenate(flips)
+    return (probed, flips | probed << chunks[0][0]) if len(flips) * cost <= n else None
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -243,6 +243,14 @@ def test_probes_where_that_is_cheap_and_scans_where_not(monkeypatch):
         assert set(calls) == {expected}, radius
 
 
+def test_probes_that_cost_more_than_a_scan_are_not_kept():
+    probed, flips = module._probes(64, (1, 1, 0, -1), 3, 105)  # 17 + 17 + 1 probes, 3 codes each
+    assert np.bincount(probed).tolist() == [17, 17, 1]
+    assert np.array_equal(flips >> 16, probed) and (np.bitwise_count(flips % 2**16) <= 1).all()
+    assert module._probes(64, (1, 1, 0, -1), 3, 104) is None
+    assert module._probes(64, (16, 16, 16, 16), 3, 10**5) is None
+
+
 @pytest.mark.parametrize("crowded_bits", [16, 12], ids=["scan", "probe"])
 def test_memory_is_bounded_by_blocks_not_by_candidates(crowded_bits):
     rng = np.random.default_rng(0)
